@@ -1,0 +1,98 @@
+"""Command line: `run_recbole_odrec.py`, `recbole-odrec` and `python -m recbole_odrec`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from recbole_odrec.errors import UserError
+
+USAGE = """\
+usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDER]] [--key=value ...]
+       recbole-odrec train  --model=MODEL --dataset=DATASET ...
+
+  --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
+  --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
+  --config_files='a b'     YAML files, separated by blanks
+  --resume                 continue the newest unfinished run of this configuration
+  --resume=RUN_FOLDER      continue this run
+  --key=value              any key of RecBole or of properties/model/MODEL.yaml, e.g. --compression_rate=16
+
+Precedence: --key=value, then --config_files, then the property files.
+"""
+
+# Words that RecBole's own script takes with a blank as well as with `=`.
+_SPELLINGS = {"-m": "--model", "-d": "--dataset", "--model": "--model", "--dataset": "--dataset"}
+_WITH_BLANK = {**_SPELLINGS, "--config_files": "--config_files"}
+
+
+class TrainArguments(NamedTuple):
+    """What `train` was asked to do."""
+
+    model: str
+    dataset: str
+    config_files: list[str]
+    keys: list[str]
+    resume: bool | str
+
+
+def parse_train_arguments(words: Sequence[str]) -> TrainArguments:
+    """Reads RecBole-style arguments; a word RecBole would drop without an error is an error here.
+
+    Raises:
+        UserError: the word, and how it is written.
+    """
+    options = {"--model": "ODRec", "--dataset": "ml-100k", "--config_files": ""}
+    keys: list[str] = []
+    resume: bool | str = False
+    pending = list(words)
+    while pending:
+        word = pending.pop(0)
+        name, equals, value = word.partition("=")
+        if name in _WITH_BLANK:
+            if not equals:
+                if not pending or pending[0].startswith("-"):
+                    raise UserError(f"{name} needs a value: {_WITH_BLANK[name]}=VALUE.")
+                value = pending.pop(0)
+            options[_WITH_BLANK[name]] = value
+        elif name == "--resume":
+            resume = value if equals else True
+        elif not name.startswith("--") or not equals:
+            hint = f"--{name.lstrip('-')}=VALUE"
+            raise UserError(f"cannot read `{word}`: keys are written {hint}, with `=` and no blanks.")
+        elif "=" in value:
+            raise UserError(f"cannot read `{word}`: a value with `=` goes into a file given with --config_files=FILE.")
+        else:
+            keys.append(word)
+    return TrainArguments(
+        options["--model"], options["--dataset"], options["--config_files"].split(), keys, resume
+    )
+
+
+def train(words: Sequence[str]) -> None:
+    """`train`: runs the pipeline and prints the path of its result last."""
+    asked = parse_train_arguments(words)
+    from recbole_odrec.quick_start import run  # late: usage and typing errors answer at once
+
+    result = run(asked.model, asked.dataset, asked.config_files, arguments=asked.keys, resume=asked.resume)
+    sys.stdout.write(f"{result['path']}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["train"]:
+        words = words[1:]
+    elif words[:1] in (["-h"], ["--help"], ["help"]) or "--help" in words or "-h" in words:
+        sys.stdout.write(USAGE)
+        return 0
+    try:
+        train(words)
+    except UserError as error:
+        sys.stderr.write(f"recbole_odrec: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("recbole_odrec: interrupted; the same command with --resume continues this run.\n")
+        return 130
+    return 0

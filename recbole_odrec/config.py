@@ -1,0 +1,297 @@
+"""Configuration: RecBole's `Config` with our properties, checked strictly, then parsed once into typed parts.
+
+RecBole accepts any key of any type and drops arguments it does not understand. For our models an unknown key, a wrong
+type or a value out of range is an error before any data is read.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import recbole
+import yaml
+from recbole.config import Config
+from recbole.utils import argument_list
+
+from recbole_odrec.errors import UserError, did_you_mean
+
+ENCODERS = ("sasrec", "gru")
+READOUTS = ("soft_attention", "last")
+
+# Keys RecBole reads without a default in any property file.
+_RECBOLE_EXTRA_KEYS = {
+    *("model", "dataset", "config_files", "encoding", "nproc", "world_size", "ip", "port", "group_offset"),
+    *("metrics_decimal_place", "reg_weight", "mask_ratio", "reorder_ratio", "crop_ratio", "local_rank", "offset"),
+}
+
+
+# ---------------------------------------------------------------------- typed parts
+
+
+def _require(holds: bool, key: str, value: object, expected: str) -> None:
+    if not holds:
+        raise UserError(f"{key}={value!r}, expected {expected}.")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Encoder and read-out, of teacher and student alike; `properties/model/*.yaml` explains each key."""
+
+    encoder: str
+    hidden_size: int
+    inner_size: int
+    n_layers: int
+    n_heads: int
+    hidden_dropout_prob: float
+    attn_dropout_prob: float
+    initializer_range: float
+    readout: str
+
+    def __post_init__(self) -> None:
+        _require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {', '.join(ENCODERS)}")
+        _require(self.readout in READOUTS, "readout", self.readout, f"one of {', '.join(READOUTS)}")
+        for key in ("hidden_size", "inner_size", "n_layers", "n_heads"):
+            _require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
+        for key in ("hidden_dropout_prob", "attn_dropout_prob"):
+            _require(0 <= getattr(self, key) < 1, key, getattr(self, key), "a number in [0, 1)")
+        _require(self.initializer_range > 0, "initializer_range", self.initializer_range, "a number above 0")
+        if self.encoder == "sasrec":
+            fits = self.hidden_size % self.n_heads == 0
+            _require(fits, "n_heads", self.n_heads, f"a divisor of hidden_size={self.hidden_size}")
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """The student's item table: by rate, or by shapes and ranks."""
+
+    compression_rate: float
+    n_cores: int
+    stp_factor: int
+    item_shape: list[int] | None
+    dim_shape: list[int] | None
+    tt_ranks: int | list[int] | None
+
+    @property
+    def by_shapes(self) -> bool:
+        """Whether shapes and ranks are given, in place of a compression rate."""
+        return self.tt_ranks is not None
+
+    def __post_init__(self) -> None:
+        if not self.by_shapes and (self.item_shape is not None or self.dim_shape is not None):
+            raise UserError("item_shape and dim_shape need tt_ranks too (for example --tt_ranks=60).")
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """Teacher and weights of the distillation losses."""
+
+    teacher: str
+    teacher_config: dict[str, Any]
+    teacher_checkpoint: str | None
+    teacher_cache: bool
+    kd_weight: float
+    temperature: float
+    contrastive_weight: float
+    contrastive_temperature: float
+    predictive_weight: float
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.kd_weight <= 1, "kd_weight", self.kd_weight, "a number in [0, 1]")
+        for key in ("contrastive_weight", "predictive_weight"):
+            _require(getattr(self, key) >= 0, key, getattr(self, key), "a number of at least 0")
+        for key in ("temperature", "contrastive_temperature"):
+            _require(getattr(self, key) > 0, key, getattr(self, key), "a number above 0")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any part of the loss looks at a teacher."""
+        return max(self.kd_weight, self.contrastive_weight, self.predictive_weight) > 0
+
+
+Part = TypeVar("Part", NetworkConfig, TableConfig, DistillationConfig)
+
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "a word"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": ((bool,), "True or False"),
+    "list": ((list, tuple), "a list"),
+    "dict": ((dict,), "a dictionary"),
+    "None": ((type(None),), "None"),
+}
+
+
+def parse(part: type[Part], config: Config, **defaults: object) -> Part:
+    """Reads one typed part out of a configuration.
+
+    Args:
+        part: the dataclass to fill; its annotations are the types allowed.
+        config: RecBole configuration.
+        defaults: values for keys that this model does not have (a GRU has no `n_heads`).
+
+    Raises:
+        UserError: a value of the wrong type or out of range.
+    """
+    values = {}
+    for field in fields(part):
+        value = config[field.name] if field.name in config else defaults.get(field.name)
+        kinds = [kind.split("[")[0].strip() for kind in str(field.type).split("|")]
+        allowed = [kind for name in kinds for kind in _TYPES[name][0]]
+        is_misplaced_bool = isinstance(value, bool) and bool not in allowed
+        if not isinstance(value, tuple(allowed)) or is_misplaced_bool:
+            expected = " or ".join(_TYPES[name][1] for name in kinds)
+            raise UserError(f"{field.name}={value!r}, expected {expected}.")
+        values[field.name] = value
+    return part(**values)
+
+
+# ---------------------------------------------------------------------- properties and their keys
+
+
+def properties_folder() -> Path:
+    """Our property files: inside the package once installed, beside it in a checkout."""
+    inside = Path(__file__).parent / "properties"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "properties"
+
+
+def _load_properties(name: str) -> dict[str, Any]:
+    path = properties_folder() / f"{name}.yaml"
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+
+
+def dataset_properties(dataset: str, known: Iterable[str]) -> dict[str, Any]:
+    """Our settings for a data set, as far as the model knows their keys."""
+    known = set(known)
+    return {key: value for key, value in _load_properties(f"dataset/{dataset}").items() if key in known}
+
+
+def add_our_properties(config: Config, model: str, dataset: str) -> None:
+    """Lays our property files over RecBole's and checks what the user gave (called while a Config is being made)."""
+    internal = config.internal_config_dict
+    internal.update(_load_properties("overall"))
+    internal.update(_load_properties(f"model/{model}"))
+    internal.update(dataset_properties(dataset, internal))
+    check_keys(config.external_config_dict, internal, f"for {model}")
+    _check_valid_metric({**internal, **config.external_config_dict})
+
+
+def check_keys(given: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> None:
+    """Refuses unknown keys and values whose type differs from the default's.
+
+    Raises:
+        UserError: the key, what it was given, and the nearest known key or the type expected.
+    """
+    lists = (getattr(argument_list, name) for name in dir(argument_list) if name.endswith("_arguments"))
+    known = set(defaults) | _RECBOLE_EXTRA_KEYS | {key for keys in lists for key in keys}
+    for key, value in given.items():
+        if key not in known:
+            raise UserError(f"unknown key `{key}` {where}{did_you_mean(key, known)}.")
+        default = defaults.get(key)
+        kind = type(default).__name__
+        if kind not in ("bool", "int", "float", "dict") or (value is None and kind == "dict"):
+            continue
+        allowed, expected = _TYPES[kind]
+        if not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool"):
+            raise UserError(f"{key}={value!r}, expected {expected} (such as {default!r}).")
+
+
+def _check_valid_metric(values: Mapping[str, Any]) -> None:
+    metric, _, cutoff = str(values["valid_metric"]).partition("@")
+    metrics = [values["metrics"]] if isinstance(values["metrics"], str) else list(values["metrics"])
+    cutoffs = [values["topk"]] if isinstance(values["topk"], int) else list(values["topk"])
+    if metric.lower() not in {name.lower() for name in metrics} or cutoff not in {str(k) for k in cutoffs}:
+        raise UserError(
+            f"valid_metric={values['valid_metric']!r} is not among the metrics computed, {metrics} at topk={cutoffs}; "
+            "set valid_metric, metrics and topk so that it is."
+        )
+
+
+# ---------------------------------------------------------------------- making configurations
+
+
+@contextmanager
+def _command_line(arguments: Sequence[str]) -> Iterable[None]:
+    """RecBole's Config reads `sys.argv` itself: lets it see exactly these arguments."""
+    before = sys.argv
+    sys.argv = [before[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def make_config(
+    model: str,
+    dataset: str,
+    config_files: Sequence[str] = (),
+    config_dict: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+) -> Config:
+    """RecBole's `Config` with RecBole's precedence (arguments over config_dict over files over properties).
+
+    Args:
+        model: model name, ours or RecBole's.
+        dataset: data set name.
+        config_files: YAML files.
+        config_dict: keys and values.
+        arguments: `--key=value` words.
+
+    Raises:
+        UserError: whatever is wrong with them, in one line.
+    """
+    from recbole_odrec.registry import model_class  # the registry knows the models, which know this module
+
+    for path in config_files:
+        if not Path(path).is_file():
+            raise UserError(f"configuration file {path} does not exist.")
+    name = model_class(model).__name__
+    try:
+        with _command_line(arguments):
+            return Config(name, dataset, config_file_list=list(config_files), config_dict=dict(config_dict or {}))
+    except UserError:
+        raise
+    except yaml.YAMLError as error:
+        raise UserError(f"a configuration file is not YAML: {' '.join(str(error).split())}") from error
+    except Exception as error:  # RecBole signals bad values with a dozen exception types
+        raise UserError(f"configuration refused by RecBole: {' '.join(str(error).split())}") from error
+
+
+def teacher_config(config: Config, teacher: str, overrides: Mapping[str, Any]) -> Config:
+    """The teacher's configuration: its own properties, then what the user gave for the run, then `teacher_config`.
+
+    Data, evaluation and machine settings are the student's own, so that both phases see the same rows.
+
+    Raises:
+        UserError: an override that the teacher does not know.
+    """
+    student_only = set(_load_properties("model/ODRec")) - set(_load_properties("model/SASRecTeacher"))
+    given = {key: value for key, value in config.external_config_dict.items() if key not in student_only}
+    given.update({key: config[key] for key in _SHARED_KEYS if key in config})
+    given = {**_training_defaults(config), **given, **overrides, "train_neg_sample_args": None}
+    given.pop("model", None)
+    result = make_config(teacher, config["dataset"], config_dict=given)
+    check_keys(overrides, result.internal_config_dict | _training_defaults(config), f"in teacher_config for {teacher}")
+    result["data_path"] = config["data_path"]
+    return result
+
+
+def model_keys(model: str) -> set[str]:
+    """Keys of the model's own property file, ours or RecBole's: what its network is built from."""
+    path = Path(recbole.__file__).parent / "properties" / "model" / f"{model}.yaml"
+    recbole_keys = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+    return set(recbole_keys) | set(_load_properties(f"model/{model}"))
+
+
+# Both phases must agree on these: the rows, the metric that selects, where things go.
+_SHARED_KEYS = ("MAX_ITEM_LIST_LENGTH", "eval_args", "metrics", "topk", "valid_metric", "eval_batch_size", "repeatable")
+
+
+def _training_defaults(config: Config) -> dict[str, Any]:
+    """Training settings that our properties give every model, RecBole's own teachers included."""
+    keys = {*_load_properties("overall"), "learning_rate"}
+    return {key: config[key] for key in keys if key in config}

@@ -1,0 +1,1 @@
+"""Sessions kept whole, prefixes made on the fly."""

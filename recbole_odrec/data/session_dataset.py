@@ -1,0 +1,118 @@
+"""RecBole's sequential data with sessions kept whole and prefixes cut out when a batch asks for them.
+
+RecBole stores every prefix of every field, padded to the maximum length. Here all item ids lie in one int32 array and
+a row (one prefix and its next item) is two positions in it, so the prepared data is as large as the sessions
+themselves and a batch is as wide as its own longest prefix. Rows, their order and every split equal RecBole's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.data.dataset import SequentialDataset
+from recbole.data.interaction import Interaction
+from recbole.utils import FeatureSource, FeatureType
+from torch import Tensor
+
+from recbole_odrec.data.atomic_check import check_atomic_files
+
+SESSION_START = "session_start"  # position in `tokens` of the first item of the row's session
+HISTORY_END = "history_end"  # one past the last item of the row's prefix
+
+
+class SessionDataset(SequentialDataset):
+    """Drop-in for `recbole.data.dataset.SequentialDataset` that yields the same rows.
+
+    Serves ordinary `.inter` files and session benchmark files (`benchmark_filename`), whose item lists it keeps to the
+    most recent `MAX_ITEM_LIST_LENGTH` items (RecBole ignores that limit there, and its `seq_len` keeps the first).
+
+    Attributes:
+        tokens: int32 item ids of all sessions, one after the other.
+        pad_to_max: pad prefixes to MAX_ITEM_LIST_LENGTH instead of to the batch's longest one, for models that need
+            a fixed width.
+    """
+
+    pad_to_max = False
+
+    def __init__(self, config) -> None:  # noqa: ANN001  # RecBole's Config
+        check_atomic_files(config)
+        self.item_list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
+        if config["benchmark_filename"] is not None:
+            _prepare_benchmark_config(config, self.item_list_field)
+        super().__init__(config)
+
+    # ------------------------------------------------------------------ ordinary files: one row an interaction
+
+    def data_augmentation(self) -> None:
+        """Makes each interaction but a user's first a row, in RecBole's order; stores no prefix."""
+        self._aug_presets()
+        self._check_field("uid_field", "time_field")
+        self.sort(by=[self.uid_field, self.time_field], ascending=True)
+        users = self.inter_feat[self.uid_field].numpy()
+        self.tokens = self.inter_feat[self.iid_field].numpy().astype(np.int32)
+        positions = np.arange(len(users))
+        is_first = np.ones(len(users), dtype=bool)
+        is_first[1:] = users[1:] != users[:-1]
+        session_start = np.maximum.accumulate(np.where(is_first, positions, 0))
+        targets = positions[~is_first]
+        self.inter_feat = self.inter_feat[targets]
+        self._add_row_fields(session_start[targets], targets)
+
+    # ------------------------------------------------------------------ benchmark files: one row a prefix
+
+    def _benchmark_presets(self) -> None:
+        self.item_id_list_field = self.item_list_field
+        if self.item_list_field not in self.inter_feat:
+            self._check_field("item_id_list_field")
+
+    def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
+        if self.item_list_field not in data:
+            return super()._dataframe_to_interaction(data)
+        lists = [items[-self.max_item_list_len :] for items in data[self.item_list_field].values]
+        lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+        self.tokens = np.concatenate(lists).astype(np.int32) if lists else np.zeros(0, np.int32)
+        rows = super()._dataframe_to_interaction(data.drop(columns=self.item_list_field))
+        ends = np.cumsum(lengths)
+        self._add_row_fields(ends - lengths, ends, rows)
+        return rows
+
+    # ------------------------------------------------------------------ rows
+
+    def _add_row_fields(self, starts: np.ndarray, ends: np.ndarray, rows: Interaction | None = None) -> None:
+        fields = {
+            SESSION_START: starts,
+            HISTORY_END: ends,
+            self.item_list_length_field: np.minimum(ends - starts, self.max_item_list_len),
+        }
+        for field in fields:
+            self.set_field_property(field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
+        rows = self.inter_feat if rows is None else rows
+        rows.update(Interaction({field: torch.as_tensor(values) for field, values in fields.items()}))
+
+    def __getitem__(self, index, join: bool = True) -> Interaction:  # noqa: ANN001  # whatever RecBole passes
+        rows = super().__getitem__(index, join)
+        rows.update(Interaction({self.item_list_field: self.histories(rows)}))
+        return rows
+
+    def histories(self, rows: Interaction) -> Tensor:
+        """The most recent items of each row, padded on the right with 0: int64 [B, L]."""
+        lengths = rows[self.item_list_length_field].reshape(-1).numpy()
+        ends = rows[HISTORY_END].reshape(-1).numpy()
+        width = self.max_item_list_len if self.pad_to_max else lengths.max(initial=0)
+        columns = np.arange(width)
+        positions = (ends - lengths)[:, None] + columns
+        is_item = columns < lengths[:, None]
+        items = np.where(is_item, self.tokens[np.where(is_item, positions, 0)], 0)
+        return torch.as_tensor(items, dtype=torch.int64)
+
+
+def _prepare_benchmark_config(config, item_list_field: str) -> None:  # noqa: ANN001  # RecBole's Config
+    """Item lists share the items' ids, and `seq_len` limits them from the recent end."""
+    alias = list(config["alias_of_item_id"] or [])
+    if item_list_field not in alias:
+        config["alias_of_item_id"] = [*alias, item_list_field]
+    seq_len = dict(config["seq_len"] or {})
+    if item_list_field in seq_len:
+        config["MAX_ITEM_LIST_LENGTH"] = min(config["MAX_ITEM_LIST_LENGTH"], seq_len.pop(item_list_field))
+        config["seq_len"] = seq_len or None

@@ -1,0 +1,19 @@
+"""The one error a user can cause."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input: its message is one line that says what was given, what was expected and what to do.
+
+    The command line prints that line and exits with code 2; from Python it is an ordinary ValueError.
+    """
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """' (did you mean `x`?)' for the nearest known name, or '' when none is near."""
+    near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+    return f" (did you mean `{near[0]}`?)" if near else ""

@@ -1,0 +1,35 @@
+"""The student: the teacher's shape over a compressed item table (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from recbole_odrec.config import NetworkConfig, TableConfig, parse
+from recbole_odrec.errors import UserError
+from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.nn import SemiTensorTrainEmbedding
+
+
+class ODRec(SessionRecommender):
+    """Encoder `sasrec` or `gru` over a semi-tensor-product tensor train; scores come straight from its cores.
+
+    Trained by `trainer.DistillationTrainer`; on its own, `calculate_loss` is the cross-entropy part alone.
+    """
+
+    def _build_item_table(self, config, network: NetworkConfig) -> SemiTensorTrainEmbedding:  # noqa: ANN001
+        table = parse(TableConfig, config)
+        std = network.initializer_range
+        try:
+            if table.by_shapes:
+                return SemiTensorTrainEmbedding(
+                    self.n_items,
+                    network.hidden_size,
+                    table.item_shape,
+                    table.dim_shape,
+                    table.tt_ranks,
+                    table.stp_factor,
+                    std=std,
+                )
+            return SemiTensorTrainEmbedding.from_compression_rate(
+                self.n_items, network.hidden_size, table.compression_rate, table.n_cores, table.stp_factor, std=std
+            )
+        except ValueError as error:
+            raise UserError(f"item table of the student: {error}") from error

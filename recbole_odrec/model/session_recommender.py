@@ -1,0 +1,128 @@
+"""What teachers and student share: encoder, read-out and scores; only the item table differs.
+
+Dimension key: B sessions, L positions, C training cases, D embedding, N items.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recbole_odrec.config import NetworkConfig, parse
+from recbole_odrec.data.window_loader import NEXT_ITEMS
+from recbole_odrec.nn import (
+    DenseEmbedding,
+    GRUEncoder,
+    LastStateReadout,
+    SelfAttentionEncoder,
+    SemiTensorTrainEmbedding,
+    SoftAttentionReadout,
+)
+
+
+class TrainingCases(NamedTuple):
+    """A batch, encoded.
+
+    Attributes:
+        case_repr: representation of each case's prefix [C, D].
+        pos_items: next item of each case [C].
+        session_repr: representation of each whole row [B, D]; rows that are prefixes are their own cases.
+    """
+
+    case_repr: Tensor
+    pos_items: Tensor
+    session_repr: Tensor
+
+
+class SessionRecommender(SequentialRecommender):
+    """Item table, causal encoder, read-out, inner-product scores (paper, section 3.1).
+
+    Trains on RecBole's prefix rows and on session windows (`data.window_loader`) alike.
+
+    Attributes:
+        item_table: embeddings of the items, with `forward(ids)`, `scores(query)` and `to_matrix()`.
+    """
+
+    default_encoder: ClassVar[str] = "sasrec"
+    item_table: DenseEmbedding | SemiTensorTrainEmbedding
+
+    def __init__(self, config, dataset) -> None:  # noqa: ANN001  # RecBole's Config and Dataset
+        super().__init__(config, dataset)
+        # What a network without attention heads has no key for.
+        absent = {"encoder": self.default_encoder, "inner_size": 1, "n_heads": 1, "attn_dropout_prob": 0.0}
+        network = parse(NetworkConfig, config, **absent)
+        self.hidden_size = network.hidden_size
+        self.item_table = self._build_item_table(config, network)
+        self.encoder = _encoder(network, self.max_seq_length)
+        self.readout = (
+            SoftAttentionReadout(network.hidden_size, network.initializer_range)
+            if network.readout == "soft_attention"
+            else LastStateReadout()
+        )
+
+    def _build_item_table(self, config, network: NetworkConfig) -> nn.Module:  # noqa: ANN001
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ representations
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor | None = None) -> Tensor:
+        """Session representations: item ids [B, L], padded on the right -> [B, D]."""
+        hidden = self.encoder(self.item_table(item_seq))
+        return self.readout(hidden, item_seq != 0)
+
+    def every_prefix(self, item_seq: Tensor) -> Tensor:
+        """Representations of all prefixes in one pass: item ids [B, L] -> [B, L, D]; row l ends at position l."""
+        return self.readout.every_prefix(self.encoder(self.item_table(item_seq)))
+
+    def training_cases(self, interaction: Interaction) -> TrainingCases:
+        """Encodes a batch of prefix rows (RecBole's) or of session windows (`data.window_loader`)."""
+        item_seq = interaction[self.ITEM_SEQ]
+        if NEXT_ITEMS not in interaction:
+            session_repr = self.forward(item_seq)
+            return TrainingCases(session_repr, interaction[self.POS_ITEM_ID], session_repr)
+        next_items = interaction[NEXT_ITEMS]
+        is_case = next_items > 0
+        prefix_repr = self.every_prefix(item_seq)  # [B, L, D]
+        session_repr = self.gather_indexes(prefix_repr, interaction[self.ITEM_SEQ_LEN] - 1)
+        return TrainingCases(prefix_repr[is_case], next_items[is_case], session_repr)
+
+    # ------------------------------------------------------------------ RecBole's interface
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Cross-entropy of the next item over the whole catalogue, averaged over cases."""
+        cases = self.training_cases(interaction)
+        return F.cross_entropy(self.item_table.scores(cases.case_repr), cases.pos_items)
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Score of one candidate item a row: [B]."""
+        scores = self.full_sort_predict(interaction)
+        return scores.gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Scores of every item: [B, N]."""
+        return self.item_table.scores(self.forward(interaction[self.ITEM_SEQ]))
+
+    # ------------------------------------------------------------------ sizes
+
+    def n_parameters(self) -> int:
+        """Trainable numbers of the whole model."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+
+def _encoder(network: NetworkConfig, max_length: int) -> nn.Module:
+    if network.encoder == "gru":
+        return GRUEncoder(network.hidden_size, network.n_layers, network.hidden_dropout_prob)
+    return SelfAttentionEncoder(
+        network.hidden_size,
+        max_length,
+        network.n_layers,
+        network.n_heads,
+        network.inner_size,
+        network.hidden_dropout_prob,
+        network.attn_dropout_prob,
+        network.initializer_range,
+    )

@@ -1,0 +1,22 @@
+"""Uncompressed models of the paper's shape: teachers, and recommenders in their own right."""
+
+from __future__ import annotations
+
+from recbole_odrec.config import NetworkConfig
+from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.nn import DenseEmbedding
+
+
+class SASRecTeacher(SessionRecommender):
+    """Self-attention encoder, soft-attention read-out, full item table (paper, section 3.1)."""
+
+    default_encoder = "sasrec"
+
+    def _build_item_table(self, config, network: NetworkConfig) -> DenseEmbedding:  # noqa: ANN001
+        return DenseEmbedding(self.n_items, network.hidden_size, network.initializer_range)
+
+
+class GRU4RecTeacher(SASRecTeacher):
+    """GRU encoder whose last state reads out the session, full item table."""
+
+    default_encoder = "gru"

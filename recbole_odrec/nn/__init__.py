@@ -1,0 +1,18 @@
+"""Pure layers: no RecBole in here."""
+
+from recbole_odrec.nn.dense import DenseEmbedding
+from recbole_odrec.nn.encoder import GRUEncoder, SelfAttentionEncoder
+from recbole_odrec.nn.planner import TensorTrainPlan, plan_tensor_train
+from recbole_odrec.nn.readout import LastStateReadout, SoftAttentionReadout
+from recbole_odrec.nn.tensor_train import SemiTensorTrainEmbedding
+
+__all__ = [
+    "DenseEmbedding",
+    "GRUEncoder",
+    "LastStateReadout",
+    "SelfAttentionEncoder",
+    "SemiTensorTrainEmbedding",
+    "SoftAttentionReadout",
+    "TensorTrainPlan",
+    "plan_tensor_train",
+]

@@ -1,0 +1,48 @@
+"""The uncompressed item table behind the interface of `SemiTensorTrainEmbedding`.
+
+Dimension key: B queries, N items, D embedding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class DenseEmbedding(nn.Embedding):
+    """`torch.nn.Embedding` [N, D] with a zero padding row, `scores`, `to_matrix` and `compression_rate` = 1.
+
+    Args:
+        n_items: rows N, padding row 0 included.
+        embedding_dim: columns D.
+        std: standard deviation of the entries after `reset_parameters`.
+    """
+
+    compression_rate = 1.0
+
+    def __init__(self, n_items: int, embedding_dim: int, std: float = 0.02) -> None:
+        self.std = std
+        super().__init__(n_items, embedding_dim, padding_idx=0)
+
+    def reset_parameters(self) -> None:
+        """Normal entries, zero padding row."""
+        nn.init.normal_(self.weight, std=self.std)
+        with torch.no_grad():
+            self.weight[self.padding_idx].zero_()
+
+    @property
+    def n_items(self) -> int:
+        return self.num_embeddings
+
+    @property
+    def n_stored(self) -> int:
+        """Numbers stored, N * D."""
+        return self.weight.numel()
+
+    def to_matrix(self) -> Tensor:
+        """The table [N, D]."""
+        return self.weight
+
+    def scores(self, query: Tensor) -> Tensor:
+        """Inner products of queries [B, D] with every item: [B, N]."""
+        return query @ self.weight.T  # [B, D] x [D, N] -> [B, N]

@@ -1,0 +1,196 @@
+"""The pipeline: data, teacher, student, evaluation, result. Replaces `recbole.quick_start`, which needs ray."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_trainer, init_logger, init_seed, set_color
+from torch import Tensor
+
+from recbole_odrec import result as results
+from recbole_odrec.config import make_config
+from recbole_odrec.data.head_tail import head_items
+from recbole_odrec.data.session_dataset import SessionDataset
+from recbole_odrec.data.window_loader import SessionWindowLoader
+from recbole_odrec.errors import UserError
+from recbole_odrec.evaluation import evaluate
+from recbole_odrec.registry import OUR_MODELS, model_class
+from recbole_odrec.run_folder import find_unfinished, new_run_folder
+from recbole_odrec.trainer import DistillationTrainer, ResumableTrainer, checkpoint
+from recbole_odrec.trainer.resumable import phase_log
+from recbole_odrec.trainer.teacher_phase import provide_teacher
+
+
+def run(
+    model: str = "ODRec",
+    dataset: str = "ml-100k",
+    config_files: Sequence[str] = (),
+    config_dict: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+    resume: bool | str = False,
+) -> dict[str, Any]:
+    """Trains and evaluates one model, ours or RecBole's; ODRec's teacher too.
+
+    Args:
+        model: `ODRec`, `SASRecTeacher`, `GRU4RecTeacher` or any RecBole model.
+        dataset: data set name: `ml-100k` (comes with RecBole), or a folder of atomic files below `data_path`.
+        config_files: YAML files, as RecBole's `config_files`.
+        config_dict: keys and values, over the files.
+        arguments: `--key=value` words, over both.
+        resume: continue the newest unfinished run of this configuration, or the run in the folder given.
+
+    Returns:
+        The content of `result.json`; its own path is `result["path"]`.
+
+    Raises:
+        UserError: bad input, in one line.
+    """
+    config = make_config(model, dataset, config_files, config_dict, arguments)
+    if config["model"] not in OUR_MODELS:
+        if resume:
+            raise UserError(f"--resume continues {', '.join(OUR_MODELS)}; RecBole's {model} keeps no exact state.")
+        return _run_baseline(config)
+    run_dir = find_unfinished(config, resume) if resume else new_run_folder(config)
+    _start_logging(config)
+    train_data, valid_data, test_data = _prepare_data(config)
+    if config["model"] == "ODRec":
+        phases = _run_odrec(config, run_dir, train_data, valid_data, test_data, bool(resume))
+    else:
+        phases = {"model": _run_single(config, run_dir, train_data, valid_data, test_data, bool(resume))}
+    return _finish(config, run_dir, phases)
+
+
+# ---------------------------------------------------------------------- the three kinds of run
+
+
+def _run_odrec(config: Config, run_dir: Path, train_data: Any, valid_data: Any, test_data: Any, resume: bool) -> dict:
+    """Phase 1: the teacher. Phase 2: the student. Then both meet the test set, once."""
+    show_progress = config["show_progress"]
+    student = _build_model(config, train_data)
+    phases, teacher = {}, None
+    trainer = DistillationTrainer(config, student, run_dir=run_dir)
+    if trainer.distillation.needs_teacher:
+        teacher = provide_teacher(config, train_data, valid_data, run_dir, resume, show_progress)
+    with phase_log(run_dir, "student"):
+        # Seeded again: the student is the same whether its teacher was trained just now or reused.
+        init_seed(config["seed"], config["reproducibility"])
+        trainer = DistillationTrainer(config, _build_model(config, train_data), teacher and teacher.model, run_dir)
+        if resume:
+            trainer.resume()
+        trainer.fit(train_data, valid_data, show_progress=show_progress)
+    trainer.load_best()
+    is_head = head_items(train_data._dataset)
+    if teacher is not None:
+        phases["teacher"] = _phase_report(teacher.trainer, valid_data, test_data, is_head)
+        phases["teacher"].update(source=teacher.source, checkpoint=str(teacher.checkpoint), **_times(teacher.epoch_seconds))
+    phases["student"] = _phase_report(trainer, valid_data, test_data, is_head)
+    return phases
+
+
+def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any, test_data: Any, resume: bool) -> dict:
+    """One of our teachers as a recommender of its own."""
+    trainer = ResumableTrainer(config, _build_model(config, train_data), run_dir, "model")
+    with phase_log(run_dir, "model"):
+        init_seed(config["seed"], config["reproducibility"])
+        if resume:
+            trainer.resume()
+        trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
+    trainer.load_best()
+    return _phase_report(trainer, valid_data, test_data, head_items(train_data._dataset))
+
+
+def _run_baseline(config: Config) -> dict[str, Any]:
+    """A RecBole model with RecBole's own data set, loaders and trainer, reported as ours are."""
+    run_dir = new_run_folder(config)
+    _start_logging(config)
+    data = create_dataset(config)
+    train_data, valid_data, test_data = data_preparation(config, data)
+    model = _build_model(config, train_data)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer.saved_model_file = str(run_dir / "best.pth")
+    start = perf_counter()
+    trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
+    seconds = perf_counter() - start
+    if Path(trainer.saved_model_file).is_file():
+        # RecBole pickles its Config; this file is the one that this very run has just written.
+        best = torch.load(trainer.saved_model_file, map_location=config["device"], weights_only=False)
+        model.load_state_dict(best["state_dict"])
+        model.load_other_parameter(best.get("other_parameter"))
+    is_head = head_items(train_data._dataset) if train_data.is_sequential else None
+    report = _phase_report(trainer, valid_data, test_data, is_head)
+    report.update(seconds=round(seconds, 3), checkpoint=trainer.saved_model_file)
+    return _finish(config, run_dir, {"model": report})
+
+
+# ---------------------------------------------------------------------- steps
+
+
+def _start_logging(config: Config) -> None:
+    init_seed(config["seed"], config["reproducibility"])
+    if config["reproducibility"]:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    init_logger(config)
+    logging.getLogger().info(config)
+
+
+def _prepare_data(config: Config) -> tuple[SessionWindowLoader, Any, Any]:
+    """Our loader for training, RecBole's for evaluation."""
+    try:
+        data = create_dataset(config)
+        train_data, valid_data, test_data = data_preparation(config, data)
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"dataset `{config['dataset']}` could not be prepared: {reason}") from error
+    logging.getLogger().info(data)
+    return SessionWindowLoader(config, train_data._dataset, config["shuffle"]), valid_data, test_data
+
+
+def _build_model(config: Config, train_data: Any) -> torch.nn.Module:
+    init_seed(config["seed"], config["reproducibility"])
+    return model_class(config["model"])(config, train_data._dataset).to(config["device"])
+
+
+def _phase_report(trainer: Any, valid_data: Any, test_data: Any, is_head: Tensor | None) -> dict[str, Any]:
+    show_progress = trainer.config["show_progress"]
+    report = {
+        "model": type(trainer.model).__name__,
+        "valid": evaluate(trainer, valid_data, is_head, show_progress) if valid_data else None,
+        "test": evaluate(trainer, test_data, is_head, show_progress),
+        "parameters": results.parameter_report(trainer.model),
+    }
+    if isinstance(trainer, ResumableTrainer):
+        report.update(_times(trainer.epoch_seconds), best_epoch=trainer.best_epoch, losses=trainer.loss_history)
+        report["checkpoint"] = str(trainer.best_file)
+    return report
+
+
+def _times(epoch_seconds: list[float]) -> dict[str, Any]:
+    rounded = [round(seconds, 3) for seconds in epoch_seconds]
+    return {"seconds": round(sum(epoch_seconds), 3), "seconds_per_epoch": rounded}
+
+
+def _finish(config: Config, run_dir: Path, phases: dict[str, Any]) -> dict[str, Any]:
+    """Writes `result.json`, prints the table and, last, the path."""
+    path = run_dir / "result.json"
+    result = {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "phases": phases,
+        "config": checkpoint.plain_config(config),
+        "versions": results.versions(),
+        "path": str(path),
+    }
+    checkpoint.write_json(path, result)
+    title = f"{config['model']} on {config['dataset']}, seed {config['seed']}, test set"
+    logging.getLogger().info("\n" + set_color(title, "yellow") + "\n" + results.table(result))
+    return result

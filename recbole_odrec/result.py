@@ -1,0 +1,75 @@
+"""What a run leaves behind: `result.json` and the table on the screen."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from texttable import Texttable
+from torch import nn
+
+from recbole_odrec.model.session_recommender import SessionRecommender
+
+
+def parameter_report(model: nn.Module) -> dict[str, Any]:
+    """Numbers stored by a model: total, item table, the dense table's size, and the rate between them.
+
+    `item_table` counts the cores. An `item_order` costs nothing where the item tokens are written in its order, as a
+    device bundle can; `compression_rate_with_order` counts it as stored numbers all the same.
+    """
+    total = sum(parameter.numel() for parameter in model.parameters())
+    if isinstance(model, SessionRecommender):
+        table, dense = model.item_table.n_stored, model.item_table.n_items * model.hidden_size
+    elif isinstance(getattr(model, "item_embedding", None), nn.Embedding):
+        table = dense = model.item_embedding.weight.numel()
+    else:
+        return {"total": total}
+    return {
+        "total": total,
+        "item_table": table,
+        "item_table_dense": dense,
+        "compression_rate": round(dense / table, 3),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("recbole_odrec", "recbole", "torch", "numpy", "pandas"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "source"
+    return found
+
+
+def table(result: dict[str, Any]) -> str:
+    """One row a phase: test metrics, metrics on head and tail targets, sizes, seconds."""
+    phases = result["phases"]
+    metrics = list(next(iter(phases.values()))["test"]["all"])
+    shown = [name for name in metrics if name.endswith(("@10", "@20"))] or metrics
+    widest = shown[-1].split("@")[-1]
+    group_metrics = [name for name in metrics if name in (f"recall@{widest}", f"ndcg@{widest}")]
+    has_groups = all("tail" in phase["test"] for phase in phases.values())
+    groups = [(group, name) for name in group_metrics for group in ("head", "tail")] if has_groups else []
+    header = ["", *shown, *(f"{group} {name}" for group, name in groups), "parameters", "item table", "rate", "seconds"]
+    drawing = Texttable(max_width=0)
+    drawing.set_deco(Texttable.HEADER)
+    drawing.set_cols_dtype(["t"] * len(header))
+    drawing.set_cols_align(["l", *["r"] * (len(header) - 1)])
+    drawing.header(header)
+    for name, phase in phases.items():
+        test, sizes = phase["test"], phase["parameters"]
+        drawing.add_row(
+            [
+                f"{name} ({phase['model']})",
+                *(f"{test['all'][metric]:.4f}" for metric in shown),
+                *(f"{(test[group] or {}).get(metric, float('nan')):.4f}" for group, metric in groups),
+                f"{sizes['total']:,}",
+                f"{sizes['item_table']:,}" if "item_table" in sizes else "-",
+                f"{sizes['compression_rate']:.1f}x" if "compression_rate" in sizes else "-",
+                f"{phase['seconds']:.1f}",
+            ]
+        )
+    return drawing.draw()

@@ -1,0 +1,131 @@
+"""Checkpoints of tensors and plain types only: written atomically, loaded without executing anything.
+
+RecBole pickles its whole Config, which torch >= 2.6 refuses to load and nobody should.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import random
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_odrec.errors import UserError
+
+FORMAT = "recbole_odrec checkpoint 1"
+
+
+def write_atomically(path: Path, write: Any) -> None:
+    """Calls `write(binary_file)` on a temporary file and renames it to `path`: a reader sees all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes readable JSON atomically."""
+    text = json.dumps(value, indent=2, default=_plain) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Saves a checkpoint; `state` holds tensors and plain types."""
+    write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Loads a checkpoint onto the CPU.
+
+    Raises:
+        UserError: the file is missing, truncated, or not one of ours.
+    """
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is not a readable recbole_odrec checkpoint ({reason[:120]}).") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of this version of recbole_odrec (expected `{FORMAT}`).")
+    return state
+
+
+# ---------------------------------------------------------------------- random numbers
+
+
+def rng_state() -> dict[str, Any]:
+    """State of every random generator that training draws from."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    version, internal, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, torch.as_tensor(keys.astype(np.int64)), position, has_gauss, gauss],
+        "python": [version, list(internal), gauss_next],
+    }
+
+
+def set_rng_state(state: Mapping[str, Any]) -> None:
+    """Puts back what `rng_state` gave."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+
+
+# ---------------------------------------------------------------------- what a run is a run of
+
+# Settings that change where a run writes or what it shows, never its numbers.
+_VOLATILE = {
+    *("data_path", "checkpoint_dir", "show_progress", "state", "gpu_id", "device", "log_wandb", "wandb_project"),
+    *("save_step", "worker", "save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"),
+    *("teacher_cache", "teacher_checkpoint", "config_files", "use_gpu", "eval_batch_size"),
+}
+
+
+def plain_config(config) -> dict[str, Any]:  # noqa: ANN001  # RecBole's Config
+    """A configuration's values as JSON types."""
+    return json.loads(json.dumps(config.final_config_dict, default=_plain, sort_keys=True))
+
+
+def fingerprint(*values: Any) -> str:
+    """Twelve hexadecimal digits that stand for these values; of a configuration, only what can change its numbers."""
+    digest = hashlib.sha256()
+    for value in values:
+        if isinstance(value, np.ndarray):
+            digest.update(np.ascontiguousarray(value).tobytes())
+        elif hasattr(value, "final_config_dict"):
+            kept = {key: kept for key, kept in plain_config(value).items() if key not in _VOLATILE}
+            digest.update(json.dumps(kept, sort_keys=True).encode())
+        else:
+            digest.update(repr(value).encode())
+    return digest.hexdigest()[:12]
+
+
+def item_fingerprint(dataset) -> str:  # noqa: ANN001  # a RecBole dataset
+    """Stands for the item set and the id of each item."""
+    return fingerprint("\n".join(map(str, dataset.field2id_token[dataset.iid_field])))

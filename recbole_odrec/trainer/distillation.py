@@ -1,0 +1,146 @@
+"""Phase 2: the student learns from the data, from the frozen teacher and from recombined embeddings of both.
+
+Dimension key: B sessions, L positions, C training cases, D_s / D_t dimensions of student / teacher, N items.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recbole_odrec.config import DistillationConfig, parse
+from recbole_odrec.data.head_tail import head_items
+from recbole_odrec.losses import Recombination, contrastive_loss, predictive_loss, soft_target_loss
+from recbole_odrec.model.odrec import ODRec
+from recbole_odrec.trainer.resumable import ResumableTrainer
+from recbole_odrec.trainer.teacher_phase import provide_teacher
+
+
+class DistillationTrainer(ResumableTrainer):
+    """Trains ODRec with the paper's loss (section 3.4), provides the teacher itself where none is handed over.
+
+        (1 - kd_weight) CE + kd_weight KL + contrastive_weight * contrastive + predictive_weight * predictive
+
+    A part of weight 0 is not computed, and without any part that needs it there is no teacher. The teacher and the
+    recombination heads belong to this trainer: neither is in the student's state, only the heads are in the optimizer.
+
+    Args:
+        config, model, run_dir: as in `ResumableTrainer`.
+        teacher: a model with `training_cases` and `item_table` (`SessionRecommender` or `ProductTeacher`); when None,
+            `fit` trains one as the configuration says.
+    """
+
+    def __init__(
+        self,
+        config,  # noqa: ANN001  # RecBole's Config
+        model: ODRec,
+        teacher: nn.Module | None = None,
+        run_dir: Path | None = None,
+        phase: str = "student",
+    ) -> None:
+        super().__init__(config, model, run_dir, phase)
+        self.distillation = parse(DistillationConfig, config)
+        self.teacher: nn.Module | None = None
+        self.recombination: Recombination | None = None
+        self.is_head: Tensor | None = None
+        if teacher is not None:
+            self.attach_teacher(teacher)
+
+    def attach_teacher(self, teacher: nn.Module) -> None:
+        """Freezes the teacher and adds the recombination heads that the weights ask for to the optimizer."""
+        self.teacher = teacher.to(self.device).eval().requires_grad_(False)
+        student_dim, teacher_dim = self.model.hidden_size, teacher.hidden_size
+        view_dims = {}
+        if self.distillation.contrastive_weight:
+            view_dims["contrastive"] = (student_dim, student_dim)
+        if self.distillation.predictive_weight:
+            view_dims["predictive"] = (student_dim, teacher_dim)
+        if view_dims:
+            self.recombination = Recombination(student_dim, teacher_dim, view_dims).to(self.device)
+            trained = [*self.model.parameters(), *self.recombination.parameters()]
+            self.optimizer = self._build_optimizer(params=trained)
+
+    def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> tuple[float, dict | None]:
+        """Phase 2, after phase 1 if no teacher was handed over."""
+        if self.teacher is None and self.distillation.needs_teacher:
+            show_progress = kwargs.get("show_progress", False)
+            teacher = provide_teacher(self.config, train_data, valid_data, self.run_dir, show_progress=show_progress)
+            self.attach_teacher(teacher.model)
+        self.is_head = head_items(train_data._dataset).to(self.device)
+        return super().fit(train_data, valid_data, *args, **kwargs)
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        weights = self.distillation
+        parts = {
+            "next_item": 1 - weights.kd_weight,
+            "soft_targets": weights.kd_weight,
+            "contrastive": weights.contrastive_weight,
+            "predictive": weights.predictive_weight,
+        }
+        return tuple(name for name, weight in parts.items() if weight > 0)
+
+    def _train_epoch(self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False) -> tuple:
+        return super()._train_epoch(train_data, epoch_idx, loss_func or self.loss_parts, show_progress)
+
+    def loss_parts(self, interaction: Interaction) -> tuple[Tensor, ...]:
+        """The weighted parts of the loss, in the order of `loss_names`; their sum is what is minimised."""
+        weights, student = self.distillation, self.model
+        cases = student.training_cases(interaction)
+        parts = {}
+        scores = student.item_table.scores(cases.case_repr)  # [C, N]
+        if weights.kd_weight < 1:
+            parts["next_item"] = (1 - weights.kd_weight) * F.cross_entropy(scores, cases.pos_items)
+        if self.teacher is not None:
+            with torch.no_grad():
+                teacher_cases = self.teacher.training_cases(interaction)
+        if weights.kd_weight > 0:
+            with torch.no_grad():
+                teacher_scores = self.teacher.item_table.scores(teacher_cases.case_repr)
+            parts["soft_targets"] = weights.kd_weight * soft_target_loss(scores, teacher_scores, weights.temperature)
+        if self.recombination is not None:
+            parts.update(self._recombined_parts(interaction, cases.session_repr, teacher_cases.session_repr))
+        return tuple(parts[name] for name in self.loss_names)
+
+    def _recombined_parts(
+        self, interaction: Interaction, student_session: Tensor, teacher_session: Tensor
+    ) -> dict[str, Tensor]:
+        """Contrastive and predictive part over whole rows of the batch."""
+        weights, student, teacher = self.distillation, self.model, self.teacher
+        item_seq, pos_items = interaction[student.ITEM_SEQ], interaction[student.POS_ITEM_ID]  # [B, L], [B]
+        views = self.recombination(
+            student.item_table(item_seq),
+            teacher.item_table(item_seq),
+            student_session,
+            teacher_session,
+            is_head=self.is_head[item_seq],
+            is_valid=item_seq != 0,
+        )
+        parts = {}
+        if "contrastive" in views:
+            loss = contrastive_loss(*views["contrastive"], weights.contrastive_temperature)
+            parts["contrastive"] = weights.contrastive_weight * loss
+        if "predictive" in views:
+            first, second = views["predictive"]
+            loss = predictive_loss(first, student.item_table.scores, pos_items)
+            loss = loss + predictive_loss(second, teacher.item_table.scores, pos_items)
+            parts["predictive"] = weights.predictive_weight * loss
+        return parts
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _training_state(self) -> dict[str, Any]:
+        state = super()._training_state()
+        if self.recombination is not None:
+            state["recombination"] = self.recombination.state_dict()
+        return state
+
+    def _load_training_state(self, state: dict[str, Any]) -> None:
+        super()._load_training_state(state)
+        if self.recombination is not None:
+            self.recombination.load_state_dict(state["recombination"])

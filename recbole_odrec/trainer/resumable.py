@@ -1,0 +1,205 @@
+"""RecBole's `Trainer` with checkpoints of our own: best and last, exact resume, a phase's own log and TensorBoard."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from recbole.trainer import Trainer
+from recbole.utils import get_local_time, set_color
+from torch import nn
+
+from recbole_odrec.errors import UserError
+from recbole_odrec.trainer import checkpoint
+
+
+@contextmanager
+def phase_log(run_dir: Path, phase: str) -> Iterator[None]:
+    """A log file of this phase's own while it lasts.
+
+    RecBole names a trainer's TensorBoard folder after the first log file it finds, so the phase gets that too.
+    """
+    logger = logging.getLogger()
+    handler = logging.FileHandler(run_dir / f"{run_dir.name}-{phase}.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.handlers.insert(0, handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+class ResumableTrainer(Trainer):
+    """Trains one model; a killed run resumes to the same numbers as one never killed.
+
+    An epoch draws its batches from `seed + epoch`; everything else random is stored with the last checkpoint, so
+    continuing after it repeats what an uninterrupted run would have done. RecBole makes a new gradient scaler each
+    epoch, so there is no scaler state between epochs to store.
+
+    Args:
+        config, model: as in RecBole.
+        run_dir: where `<phase>/best.pth` and `<phase>/last.pth` go; a new folder in `checkpoint_dir` when None.
+        phase: name of this phase.
+
+    Attributes:
+        epoch_seconds: training time of each epoch so far, seconds.
+        best_epoch: epoch of the best checkpoint.
+    """
+
+    def __init__(self, config, model: nn.Module, run_dir: Path | None = None, phase: str = "train") -> None:  # noqa: ANN001
+        super().__init__(config, model)
+        if run_dir is None:
+            run_dir = Path(config["checkpoint_dir"]) / f"{config['model']}-{get_local_time()}"
+        self.phase, self.run_dir = phase, Path(run_dir)
+        self.best_file, self.last_file = (self.run_dir / phase / f"{name}.pth" for name in ("best", "last"))
+        self.saved_model_file = str(self.best_file)  # RecBole's name for it
+        self.epoch_seconds: list[float] = []
+        self.loss_history: list[dict[str, float]] = []
+        self.best_epoch = -1
+        self._item_fingerprint = ""
+        self._validates = True
+
+    # ------------------------------------------------------------------ training
+
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Callable[[int, float], None] | None = None,
+    ) -> tuple[float, dict | None]:
+        """As RecBole's; also keeps the last checkpoint, and returns at once when a resumed phase was complete."""
+        self._item_fingerprint = checkpoint.item_fingerprint(train_data._dataset)
+        self._validates = bool(valid_data) and self.eval_step > 0
+        if self.is_complete:
+            self.eval_collector.data_collect(train_data)
+            return self.best_valid_score, self.best_valid_result
+
+        def after_validation(epoch: int, score: float) -> None:
+            if saved and (epoch + 1) % self.config["save_step"] == 0:
+                self._save_last(epoch)
+            if callback_fn:
+                callback_fn(epoch, score)
+
+        return super().fit(train_data, valid_data, verbose, saved, show_progress, after_validation)
+
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Callable | None = None, show_progress: bool = False
+    ) -> tuple[float, ...]:
+        """One epoch; returns the mean of each part of the loss over batches."""
+        train_data.generator.manual_seed(self.config["seed"] + epoch_idx)
+        start = perf_counter()
+        total = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        self.epoch_seconds.append(perf_counter() - start)
+        means = tuple(part / len(train_data) for part in (total if isinstance(total, tuple) else (total,)))
+        self.loss_history.append(dict(zip(self.loss_names, means, strict=True)))
+        return means
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Names of the parts of the loss, in order."""
+        return ("next_item",)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the epochs are used up or early stopping has struck (only after a resume)."""
+        return self.start_epoch > 0 and (self.start_epoch >= self.epochs or self.cur_step > self.stopping_step)
+
+    def _generate_train_loss_output(self, epoch_idx: int, s_time: float, e_time: float, losses: tuple) -> str:
+        parts = ", ".join(f"{name}: {loss:.4f}" for name, loss in zip(self.loss_names, losses, strict=True))
+        return (
+            f"{set_color(f'{self.phase} epoch {epoch_idx} training', 'green')} "
+            f"[{set_color('time', 'blue')}: {e_time - s_time:.2f}s, {set_color('train loss', 'blue')}: {parts}]"
+        )
+
+    def _add_train_loss_to_tensorboard(self, epoch_idx: int, losses: tuple, tag: str = "Loss/Train") -> None:
+        for name, loss in zip(self.loss_names, losses, strict=True):
+            self.tensorboard.add_scalar(f"{self.phase}/{tag}/{name}", loss, epoch_idx)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _best_state(self, epoch: int) -> dict[str, Any]:
+        return {
+            "phase": self.phase,
+            "model": type(self.model).__name__,
+            "config": checkpoint.plain_config(self.config),
+            "items": self._item_fingerprint,
+            "n_items": int(self.model.n_items),
+            "epoch": epoch,
+            "state_dict": self.model.state_dict(),
+        }
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: object) -> None:
+        """RecBole calls this for each best epoch (for every epoch without validation)."""
+        self.best_epoch = epoch
+        checkpoint.save(self.best_file, self._best_state(epoch))
+        if not self._validates:
+            self._save_last(epoch)
+        if verbose:
+            self.logger.info(set_color("Saving current best", "blue") + f": {self.best_file}")
+
+    def _training_state(self) -> dict[str, Any]:
+        """State beside the model's that training needs; subclasses add theirs."""
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def _load_training_state(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _save_last(self, epoch: int) -> None:
+        best = self.best_valid_result
+        state = {
+            **self._best_state(epoch),
+            "training": self._training_state(),
+            "cur_step": self.cur_step,
+            "best_epoch": self.best_epoch,
+            "best_valid_score": float(self.best_valid_score),
+            "best_valid_result": None if best is None else {key: float(value) for key, value in best.items()},
+            "epoch_seconds": self.epoch_seconds,
+            "loss_history": self.loss_history,
+            "rng": checkpoint.rng_state(),
+        }
+        checkpoint.save(self.last_file, state)
+
+    def resume(self) -> bool:
+        """Continues after this phase's last checkpoint; False when there is none (the phase starts afresh)."""
+        if not self.last_file.is_file():
+            return False
+        self.resume_checkpoint(self.last_file)
+        return True
+
+    def resume_checkpoint(self, resume_file: str | Path) -> None:
+        """Loads a `last.pth`: weights, optimizer, counters, random generators.
+
+        Raises:
+            UserError: the file is unreadable or of another model.
+        """
+        state = checkpoint.load(Path(resume_file))
+        if state["model"] != type(self.model).__name__ or "training" not in state:
+            raise UserError(f"{resume_file} is not a last.pth of {type(self.model).__name__}.")
+        self.model.load_state_dict(state["state_dict"])
+        self._load_training_state(state["training"])
+        self.start_epoch, self.cur_step = state["epoch"] + 1, state["cur_step"]
+        self.best_epoch, self.best_valid_score = state["best_epoch"], state["best_valid_score"]
+        self.best_valid_result = state["best_valid_result"]
+        self.epoch_seconds, self.loss_history = list(state["epoch_seconds"]), list(state["loss_history"])
+        checkpoint.set_rng_state(state["rng"])
+        self.logger.info(f"{self.phase}: resumed after epoch {state['epoch']} from {resume_file}")
+
+    def load_best(self, model_file: str | Path | None = None) -> None:
+        """Puts the best epoch's weights into the model."""
+        self.model.load_state_dict(checkpoint.load(Path(model_file or self.best_file))["state_dict"])
+
+    def evaluate(
+        self, eval_data: Any, load_best_model: bool = True, model_file: str | None = None, show_progress: bool = False
+    ) -> dict | None:
+        """As RecBole's, with our checkpoints (RecBole's own loading fails on torch >= 2.6)."""
+        if eval_data and load_best_model:
+            self.load_best(model_file)
+        return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)

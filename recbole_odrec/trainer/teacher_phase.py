@@ -1,0 +1,165 @@
+"""Phase 1: a trained teacher, from a checkpoint, from the cache, or by training it now."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from recbole.config import Config
+from recbole.data.dataloader import TrainDataLoader
+from recbole.utils import init_seed
+from torch import nn
+
+from recbole_odrec.config import DistillationConfig, model_keys, parse, teacher_config
+from recbole_odrec.data.window_loader import SessionWindowLoader
+from recbole_odrec.errors import UserError
+from recbole_odrec.model.adapter import ProductTeacher
+from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.registry import model_class
+from recbole_odrec.trainer import checkpoint
+from recbole_odrec.trainer.resumable import ResumableTrainer, phase_log
+
+Source = Literal["trained", "cache", "checkpoint"]
+
+
+@dataclass
+class TeacherPhase:
+    """What phase 1 gave.
+
+    Attributes:
+        model: the trained teacher, with `training_cases` and `item_table`.
+        trainer: a trainer that evaluates it, its best weights loaded.
+        source: where it came from.
+        epoch_seconds: training time of each epoch, recorded then.
+        checkpoint: file of the best weights.
+    """
+
+    model: nn.Module
+    trainer: ResumableTrainer
+    source: Source
+    epoch_seconds: list[float]
+    checkpoint: Path
+
+
+def provide_teacher(
+    config: Config, train_data: Any, valid_data: Any, run_dir: Path, resume: bool = False, show_progress: bool = False
+) -> TeacherPhase:
+    """Loads `teacher_checkpoint`, or reuses a teacher trained with the same data, configuration and seed, or trains one.
+
+    Args:
+        config: the student's configuration.
+        train_data, valid_data: the run's loaders; a RecBole model trains on prefix rows of the same data set.
+        run_dir: folder of the run; a trained teacher goes to `teacher/` in it.
+        resume: continue a teacher phase that was interrupted in `run_dir`.
+        show_progress: progress bars.
+
+    Raises:
+        UserError: a teacher that cannot serve, or a checkpoint that is missing, corrupt or of another item set.
+    """
+    distillation = parse(DistillationConfig, config)
+    if distillation.teacher_checkpoint is not None:
+        return _from_checkpoint(config, distillation, Path(distillation.teacher_checkpoint), train_data, run_dir)
+    phase_config = teacher_config(config, distillation.teacher, distillation.teacher_config)
+    trainer = _trainer(phase_config, train_data, run_dir)
+    name = f"{distillation.teacher}-{config['dataset']}-{_key(phase_config, train_data)}"
+    cached = Path(config["checkpoint_dir"]) / "teachers" / name
+    if distillation.teacher_cache and not trainer.last_file.is_file() and (cached / "best.pth").is_file():
+        logging.getLogger().info(f"teacher: reusing {cached}, trained with the same data, configuration and seed")
+        return _loaded(trainer, cached / "best.pth", "cache")
+    with phase_log(run_dir, "teacher"):
+        init_seed(phase_config["seed"], phase_config["reproducibility"])
+        if resume:
+            trainer.resume()
+        trainer.fit(_rows_for(trainer.model, phase_config, train_data), valid_data, show_progress=show_progress)
+    if distillation.teacher_cache:
+        _publish(trainer, cached)
+    return _loaded(trainer, trainer.best_file, "trained")
+
+
+def _trainer(phase_config: Config, train_data: Any, run_dir: Path) -> ResumableTrainer:
+    """Builds model and trainer; a RecBole model is tried as a teacher before any time is spent on it."""
+    kind = model_class(phase_config["model"])
+    init_seed(phase_config["seed"], phase_config["reproducibility"])
+    try:
+        model = kind(phase_config, train_data._dataset).to(phase_config["device"])
+    except UserError:
+        raise
+    except Exception as error:  # a model of another kind misses its own settings or features in any way
+        raise UserError(
+            f"{kind.__name__} cannot be the teacher: it could not be built from this data "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    if not isinstance(model, SessionRecommender):
+        ProductTeacher(model)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return ResumableTrainer(phase_config, model, run_dir, "teacher")
+
+
+def _rows_for(model: nn.Module, phase_config: Config, train_data: Any) -> Any:
+    """RecBole's models cannot read session windows: the same data as prefix rows of full width."""
+    if isinstance(model, SessionRecommender) or not isinstance(train_data, SessionWindowLoader):
+        return train_data
+    dataset = train_data._dataset.copy(train_data._dataset.inter_feat)
+    dataset.pad_to_max = True
+    return TrainDataLoader(phase_config, dataset, None, shuffle=phase_config["shuffle"])
+
+
+def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source) -> TeacherPhase:
+    state = checkpoint.load(best_file)
+    trainer.model.load_state_dict(state["state_dict"])
+    last = best_file.with_name("last.pth")
+    history = checkpoint.load(last) if last.is_file() else {}
+    model = trainer.model
+    return TeacherPhase(
+        model if isinstance(model, SessionRecommender) else ProductTeacher(model),
+        trainer,
+        source,
+        history.get("epoch_seconds", []),
+        best_file,
+    )
+
+
+def _from_checkpoint(
+    config: Config, distillation: DistillationConfig, path: Path, train_data: Any, run_dir: Path
+) -> TeacherPhase:
+    """A teacher of an earlier run, rebuilt from the configuration stored with it."""
+    state = checkpoint.load(path)
+    n_items = int(train_data._dataset.item_num)
+    if state["items"] != checkpoint.item_fingerprint(train_data._dataset):
+        raise UserError(
+            f"{path}: this {state['model']} was trained on another item set ({state['n_items']} items, this data has "
+            f"{n_items}); train a teacher on {config['dataset']} or give the data it was trained on."
+        )
+    network = {key: state["config"][key] for key in model_keys(state["model"]) if key in state["config"]}
+    phase_config = teacher_config(config, state["model"], network)
+    longest, ours = state["config"]["MAX_ITEM_LIST_LENGTH"], config["MAX_ITEM_LIST_LENGTH"]
+    if longest < ours:
+        raise UserError(
+            f"{path}: this {state['model']} reads sessions of at most {longest} items, this run has "
+            f"MAX_ITEM_LIST_LENGTH={ours}; set it to {longest} or less."
+        )
+    phase_config["MAX_ITEM_LIST_LENGTH"] = longest
+    trainer = _trainer(phase_config, train_data, run_dir)
+    logging.getLogger().info(f"teacher: {state['model']} from {path}")
+    return _loaded(trainer, path, "checkpoint")
+
+
+def _key(phase_config: Config, train_data: Any) -> str:
+    """Stands for the teacher's configuration and seed, the items, and every training row."""
+    dataset = train_data._dataset
+    rows = [dataset.inter_feat[field].numpy() for field in sorted(dataset.inter_feat)]
+    return checkpoint.fingerprint(phase_config, checkpoint.item_fingerprint(dataset), dataset.tokens, *rows)
+
+
+def _publish(trainer: ResumableTrainer, folder: Path) -> None:
+    """Copies both checkpoints into the cache, the one that marks the entry as complete last."""
+    for file in (trainer.last_file, trainer.best_file):
+        content = file.read_bytes()
+        checkpoint.write_atomically(folder / file.name, partial(_write, content))
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
