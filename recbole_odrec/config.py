@@ -22,6 +22,7 @@ from recbole_odrec.errors import UserError, did_you_mean
 
 ENCODERS = ("sasrec", "gru")
 READOUTS = ("soft_attention", "last")
+ITEM_ORDERS = ("none", "teacher")
 
 # Keys RecBole reads without a default in any property file.
 _RECBOLE_EXTRA_KEYS = {
@@ -75,6 +76,7 @@ class TableConfig:
     item_shape: list[int] | None
     dim_shape: list[int] | None
     tt_ranks: int | list[int] | None
+    item_order: str
 
     @property
     def by_shapes(self) -> bool:
@@ -82,6 +84,7 @@ class TableConfig:
         return self.tt_ranks is not None
 
     def __post_init__(self) -> None:
+        _require(self.item_order in ITEM_ORDERS, "item_order", self.item_order, f"one of {', '.join(ITEM_ORDERS)}")
         if not self.by_shapes and (self.item_shape is not None or self.dim_shape is not None):
             raise UserError("item_shape and dim_shape need tt_ranks too (for example --tt_ranks=60).")
 
@@ -94,6 +97,7 @@ class DistillationConfig:
     teacher_config: dict[str, Any]
     teacher_checkpoint: str | None
     teacher_cache: bool
+    init_from_teacher: bool
     kd_weight: float
     temperature: float
     contrastive_weight: float

@@ -5,6 +5,7 @@ Dimension key: B rows, N items.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -44,5 +45,12 @@ def soft_target_loss(student_scores: Tensor, teacher_scores: Tensor, temperature
     if not teacher_scores.isfinite().all():
         raise ValueError("teacher scores hold NaN or infinity: the teacher diverged; train it with a smaller step.")
     student = F.log_softmax(student_scores / temperature, dim=-1)
-    teacher = F.log_softmax(teacher_scores.detach() / temperature, dim=-1)
-    return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    with torch.no_grad():
+        scaled = teacher_scores / temperature
+        teacher = F.softmax(scaled, dim=-1)
+        # log of the normaliser, read off the largest entry: it saves a pass of exponentials over [B, N].
+        normalizer = scaled.amax(dim=-1) - teacher.amax(dim=-1).log()
+        entropy = normalizer.sum() - torch.dot(teacher.flatten(), scaled.flatten())
+    # KL = cross-entropy - entropy: only the first has a gradient, and as a dot product it needs no [B, N] result.
+    cross_entropy = -torch.dot(teacher.flatten(), student.flatten())
+    return temperature**2 * (cross_entropy - entropy) / len(student)

@@ -115,17 +115,18 @@ class ProductTeacher(nn.Module):
         """As `SessionRecommender.training_cases`; a window is taken apart into its prefixes, which this model needs."""
         item_seq, lengths = interaction[self.model.ITEM_SEQ], interaction[self.model.ITEM_SEQ_LEN]
         width = self.model.max_seq_length
+        item_repr = self.item_table(item_seq)
         item_seq = F.pad(item_seq, (0, width - item_seq.shape[1]))  # RecBole's models may need the full width
         session_repr = self._session_repr(item_seq, lengths)
         if NEXT_ITEMS not in interaction:
-            return TrainingCases(session_repr, interaction[self.model.POS_ITEM_ID], session_repr)
+            return TrainingCases(session_repr, interaction[self.model.POS_ITEM_ID], session_repr, item_repr)
         next_items = interaction[NEXT_ITEMS]
         row, position = next_items.nonzero(as_tuple=True)
         is_prefix = torch.arange(width, device=item_seq.device) <= position.unsqueeze(1)  # [C, L]
         prefixes = (item_seq[row] * is_prefix).split(_CASES_AT_ONCE)
         prefix_lengths = (position + 1).split(_CASES_AT_ONCE)
         parts = [self._session_repr(*part) for part in zip(prefixes, prefix_lengths, strict=True)]
-        return TrainingCases(torch.cat(parts), next_items[row, position], session_repr)
+        return TrainingCases(torch.cat(parts), next_items[row, position], session_repr, item_repr)
 
 
 def _rows(embedding: nn.Embedding, is_normalized: bool) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from recbole_odrec.config import NetworkConfig, TableConfig, parse
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.session_recommender import SessionRecommender
@@ -16,7 +18,9 @@ class ODRec(SessionRecommender):
 
     def _build_item_table(self, config, network: NetworkConfig) -> SemiTensorTrainEmbedding:  # noqa: ANN001
         table = parse(TableConfig, config)
-        std = network.initializer_range
+        options = {"std": network.initializer_range}
+        if table.item_order != "none":
+            options["item_order"] = torch.arange(self.n_items)  # until the trainer has a teacher to learn it from
         try:
             if table.by_shapes:
                 return SemiTensorTrainEmbedding(
@@ -26,10 +30,10 @@ class ODRec(SessionRecommender):
                     table.dim_shape,
                     table.tt_ranks,
                     table.stp_factor,
-                    std=std,
+                    **options,
                 )
             return SemiTensorTrainEmbedding.from_compression_rate(
-                self.n_items, network.hidden_size, table.compression_rate, table.n_cores, table.stp_factor, std=std
+                self.n_items, network.hidden_size, table.compression_rate, table.n_cores, table.stp_factor, **options
             )
         except ValueError as error:
             raise UserError(f"item table of the student: {error}") from error

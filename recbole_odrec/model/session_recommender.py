@@ -31,11 +31,13 @@ class TrainingCases(NamedTuple):
         case_repr: representation of each case's prefix [C, D].
         pos_items: next item of each case [C].
         session_repr: representation of each whole row [B, D]; rows that are prefixes are their own cases.
+        item_repr: embedding of each item of each row [B, L, D].
     """
 
     case_repr: Tensor
     pos_items: Tensor
     session_repr: Tensor
+    item_repr: Tensor
 
 
 class SessionRecommender(SequentialRecommender):
@@ -81,14 +83,17 @@ class SessionRecommender(SequentialRecommender):
     def training_cases(self, interaction: Interaction) -> TrainingCases:
         """Encodes a batch of prefix rows (RecBole's) or of session windows (`data.window_loader`)."""
         item_seq = interaction[self.ITEM_SEQ]
+        item_repr = self.item_table(item_seq)
+        hidden = self.encoder(item_repr)
         if NEXT_ITEMS not in interaction:
-            session_repr = self.forward(item_seq)
-            return TrainingCases(session_repr, interaction[self.POS_ITEM_ID], session_repr)
-        next_items = interaction[NEXT_ITEMS]
-        is_case = next_items > 0
-        prefix_repr = self.every_prefix(item_seq)  # [B, L, D]
+            session_repr = self.readout(hidden, item_seq != 0)
+            return TrainingCases(session_repr, interaction[self.POS_ITEM_ID], session_repr, item_repr)
+        prefix_repr = self.readout.every_prefix(hidden)  # [B, L, D]
         session_repr = self.gather_indexes(prefix_repr, interaction[self.ITEM_SEQ_LEN] - 1)
-        return TrainingCases(prefix_repr[is_case], next_items[is_case], session_repr)
+        next_items = interaction[NEXT_ITEMS].flatten()  # [B * L]
+        case = next_items.nonzero().squeeze(1)  # [C]
+        case_repr = prefix_repr.flatten(0, 1).index_select(0, case)  # [B * L, D] -> [C, D]
+        return TrainingCases(case_repr, next_items[case], session_repr, item_repr)
 
     # ------------------------------------------------------------------ RecBole's interface
 

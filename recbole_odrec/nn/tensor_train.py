@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recbole_odrec.nn.planner import TensorTrainPlan, plan_tensor_train
 
@@ -91,7 +92,17 @@ class SemiTensorTrainEmbedding(nn.Module):
         Raises:
             ValueError: no such table, with the nearest rate that can be had.
         """
-        plan = plan_tensor_train(n_items, embedding_dim, compression_rate, n_cores, stp_factor)
+        plan_rate = compression_rate
+        if kwargs.get("item_order") is not None and compression_rate > 0:
+            # The permutation is stored too, one number an item: the cores must make up for it.
+            for_cores = embedding_dim / compression_rate - 1
+            if for_cores <= 0:
+                raise ValueError(
+                    f"compression_rate={compression_rate:g} leaves nothing for the cores beside an item_order; below "
+                    f"{embedding_dim} there is room for both."
+                )
+            plan_rate = embedding_dim / for_cores
+        plan = plan_tensor_train(n_items, embedding_dim, plan_rate, n_cores, stp_factor)
         return cls(
             n_items,
             embedding_dim,
@@ -123,6 +134,53 @@ class SemiTensorTrainEmbedding(nn.Module):
         scale = (self.std / gram.sqrt().item()) ** (1 / len(self.tt_cores))
         for core in self.tt_cores:
             core.mul_(scale)
+
+    @torch.no_grad()
+    def fit_(self, matrix: Tensor, item_order: Tensor | None = None) -> float:
+        """Sets the cores to approximate a given table: truncated singular value decompositions, core by core (TT-SVD).
+
+        For two cores this is the best approximation there is at these ranks, in this order of items.
+
+        Args:
+            matrix: table to approximate [N, D].
+            item_order: new cell of each item [N]; only for a table that was made with an order.
+
+        Returns:
+            Share of the table's squared norm that the cores keep, 0 to 1.
+
+        Raises:
+            ValueError: a matrix of another shape, or an order for a table without one.
+        """
+        if matrix.shape != (self.n_items, self.embedding_dim):
+            raise ValueError(f"matrix {tuple(matrix.shape)}, expected ({self.n_items}, {self.embedding_dim}).")
+        if item_order is not None:
+            if self.item_order is None:
+                raise ValueError("this table has no item_order to change; make it with one.")
+            self.item_order.copy_(self._checked_order(item_order))
+        plan, dtype = self.plan, self.tt_cores[0].dtype
+        dims = [shape[2] for shape in plan.core_shapes]
+        cells = torch.arange(self.n_items) if self.item_order is None else self.item_order
+        grid = matrix.new_zeros(plan.n_cells, self.embedding_dim)
+        grid[cells.to(grid.device)] = matrix
+        if self.padding_idx is not None:
+            grid[cells[self.padding_idx]] = 0
+        grid = grid.view(plan.n_cells, plan.dim_shape[0], -1, plan.stp_factor).transpose(2, 3)
+        grid = grid.reshape(*plan.item_shape, *dims)  # [I_1 .. I_m, A_1 .. A_m]
+        m = len(dims)
+        rest = grid.permute(*(axis for k in range(m) for axis in (k, m + k)))  # [I_1, A_1, I_2, A_2, ..]
+        scale = rest.new_ones(1)  # of the bond to the left: its singular values, shared evenly by both sides
+        for core in self.tt_cores[:-1]:
+            left, items, core_dims, right = core.shape
+            u, s, v = torch.linalg.svd(rest.reshape(left * items * core_dims, -1), full_matrices=False)
+            u, s, v = (_to_size(x, right, axis) for x, axis in ((u, 1), (s, 0), (v, 0)))
+            root = s.sqrt()
+            fitted = (u * root).view(left, items, core_dims, right) / scale.view(-1, 1, 1, 1)
+            core.copy_(fitted.to(dtype))
+            rest, scale = s.unsqueeze(1) * v, root.clamp(min=torch.finfo(s.dtype).tiny ** 0.5)
+        last = self.tt_cores[-1]
+        last.copy_((rest.view(last.shape) / scale.view(-1, 1, 1, 1)).to(dtype))
+        kept = 1 - (self.to_matrix() - matrix).square().sum() / matrix.square().sum()
+        return kept.item()
 
     # ------------------------------------------------------------------ sizes
 
@@ -175,8 +233,8 @@ class SemiTensorTrainEmbedding(nn.Module):
             left, items, dims, right = core.shape
             stride //= items
             # A core's slices lie along its second axis: [R, I, A, R'] -> n x [R, A * R'].
-            slices = core.transpose(0, 1)[cells // stride % items].reshape(n, left, dims * right)
-            rows = torch.bmm(rows, slices)  # [n, A_1 .. A_{k-1}, R] x [n, R, A_k R'] -> [n, .., A_k R']
+            slices = F.embedding(cells // stride % items, core.transpose(0, 1).reshape(items, -1))
+            rows = torch.bmm(rows, slices.view(n, left, dims * right))  # [n, A_1 .. A_{k-1}, R] x [n, R, A_k R'] -> [n, .., A_k R']
             rows = rows.reshape(n, -1, right)
         dim_shape = self.plan.dim_shape
         rows = rows.view(n, dim_shape[0], t, -1)  # [n, J_1, tau, rest]
@@ -220,3 +278,13 @@ class SemiTensorTrainEmbedding(nn.Module):
         if self.padding_idx is not None:
             scores[:, self.padding_idx] = 0  # the product needs its factors for its gradient, never its result
         return scores
+
+
+def _to_size(values: Tensor, size: int, axis: int) -> Tensor:
+    """The first `size` slices along an axis, zeros where there are fewer."""
+    values = values.narrow(axis, 0, min(size, values.shape[axis]))
+    missing = size - values.shape[axis]
+    if not missing:
+        return values
+    shape = [missing if a == axis else side for a, side in enumerate(values.shape)]
+    return torch.cat([values, values.new_zeros(shape)], dim=axis)

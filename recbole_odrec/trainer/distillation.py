@@ -13,11 +13,13 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_odrec.config import DistillationConfig, parse
+from recbole_odrec.config import DistillationConfig, TableConfig, parse
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.losses import Recombination, contrastive_loss, predictive_loss, soft_target_loss
 from recbole_odrec.model.odrec import ODRec
+from recbole_odrec.model.session_recommender import TrainingCases
 from recbole_odrec.trainer.resumable import ResumableTrainer
+from recbole_odrec.trainer.start import start_from_teacher
 from recbole_odrec.trainer.teacher_phase import provide_teacher
 
 
@@ -52,8 +54,14 @@ class DistillationTrainer(ResumableTrainer):
             self.attach_teacher(teacher)
 
     def attach_teacher(self, teacher: nn.Module) -> None:
-        """Freezes the teacher and adds the recombination heads that the weights ask for to the optimizer."""
+        """Freezes the teacher, starts the student from it if asked to, adds the recombination heads to the optimizer."""
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
+        start_from_teacher(
+            self.model,
+            teacher,
+            learn_order=parse(TableConfig, self.config).item_order == "teacher",
+            copy_weights=self.distillation.init_from_teacher,
+        )
         student_dim, teacher_dim = self.model.hidden_size, teacher.hidden_size
         view_dims = {}
         if self.distillation.contrastive_weight:
@@ -104,20 +112,20 @@ class DistillationTrainer(ResumableTrainer):
                 teacher_scores = self.teacher.item_table.scores(teacher_cases.case_repr)
             parts["soft_targets"] = weights.kd_weight * soft_target_loss(scores, teacher_scores, weights.temperature)
         if self.recombination is not None:
-            parts.update(self._recombined_parts(interaction, cases.session_repr, teacher_cases.session_repr))
+            parts.update(self._recombined_parts(interaction, cases, teacher_cases))
         return tuple(parts[name] for name in self.loss_names)
 
     def _recombined_parts(
-        self, interaction: Interaction, student_session: Tensor, teacher_session: Tensor
+        self, interaction: Interaction, cases: TrainingCases, teacher_cases: TrainingCases
     ) -> dict[str, Tensor]:
         """Contrastive and predictive part over whole rows of the batch."""
         weights, student, teacher = self.distillation, self.model, self.teacher
         item_seq, pos_items = interaction[student.ITEM_SEQ], interaction[student.POS_ITEM_ID]  # [B, L], [B]
         views = self.recombination(
-            student.item_table(item_seq),
-            teacher.item_table(item_seq),
-            student_session,
-            teacher_session,
+            cases.item_repr,
+            teacher_cases.item_repr,
+            cases.session_repr,
+            teacher_cases.session_repr,
             is_head=self.is_head[item_seq],
             is_valid=item_seq != 0,
         )

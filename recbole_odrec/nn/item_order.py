@@ -1,0 +1,49 @@
+"""Which cell of the grid each item takes: similar items next to each other, where they share cores.
+
+Dimension key: N items, D embedding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def order_by_similarity(vectors: Tensor, row_length: int) -> Tensor:
+    """Puts similar items into the same row of the grid (the cells that differ only in their last index).
+
+    Recursive bisection: the items are sorted along their first principal direction and cut in two, at a multiple of
+    the row length nearest to the middle, until a part fits into one row.
+
+    Args:
+        vectors: item vectors [N, D], for example a trained table; row 0 (padding) keeps cell 0.
+        row_length: cells of a row, the last side of the grid.
+
+    Returns:
+        int64 [N]: cell of each item, a permutation of 0 .. N - 1.
+    """
+    vectors = vectors.detach().to(torch.float32).cpu()
+    ordered: list[Tensor] = []
+    pending = [torch.arange(1, len(vectors))]
+    while pending:
+        items = pending.pop()
+        if len(items) > 1:
+            items = items[_along_first_direction(vectors[items])]
+        if len(items) <= row_length:
+            ordered.append(items)
+            continue
+        half = max(1, round(len(items) / row_length / 2)) * row_length
+        pending += [items[half:], items[:half]]  # the first half is taken first
+    cells = torch.zeros(len(vectors), dtype=torch.long)
+    if len(vectors) > 1:
+        cells[torch.cat(ordered)] = torch.arange(1, len(vectors))
+    return cells
+
+
+def _along_first_direction(vectors: Tensor) -> Tensor:
+    """Positions of the vectors sorted along their first principal direction; the sign is fixed, so it is repeatable."""
+    centred = vectors - vectors.mean(0)
+    _, directions = torch.linalg.eigh(centred.T @ centred)  # ascending eigenvalues
+    direction = directions[:, -1]
+    direction = direction * direction[direction.abs().argmax()].sign()
+    return torch.argsort(centred @ direction, stable=True)

@@ -1,0 +1,51 @@
+"""The student's start: item order and first weights from its teacher."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import nn
+
+from recbole_odrec.model.odrec import ODRec
+from recbole_odrec.nn.item_order import order_by_similarity
+
+
+def start_from_teacher(student: ODRec, teacher: nn.Module, learn_order: bool, copy_weights: bool) -> None:
+    """Learns the item order from the teacher's table, and copies what of the teacher fits.
+
+    Cores are fitted to the teacher's item table (`SemiTensorTrainEmbedding.fit_`) where the dimensions agree; encoder
+    and read-out are copied where every shape agrees. What does not fit keeps its random start, and the log says so.
+
+    Args:
+        student: changed in place.
+        teacher: with `item_table` and, for the encoder, the same kind of network.
+        learn_order: give similar items neighbouring cells; the student's table must have been made with an order.
+        copy_weights: fit the cores and copy the encoder.
+    """
+    if not (learn_order or copy_weights):
+        return
+    log, table = logging.getLogger(), student.item_table
+    ids = torch.arange(student.n_items, device=next(student.parameters()).device)
+    vectors = teacher.item_table(ids)
+    order = None
+    if learn_order:
+        order = order_by_similarity(vectors, table.plan.item_shape[-1]).to(ids.device)
+        table.item_order.copy_(order)
+    if not copy_weights:
+        return
+    if vectors.shape[1] == table.embedding_dim:
+        kept = table.fit_(vectors, order)
+        log.info(f"student: the cores start with {kept:.0%} of the teacher's item table")
+    else:
+        log.warning(f"student: its item table of {table.embedding_dim} columns does not start from {vectors.shape[1]}")
+    for part in ("encoder", "readout"):
+        ours, theirs = getattr(student, part), getattr(teacher, part, None)
+        if theirs is not None and _shapes(ours) == _shapes(theirs):
+            ours.load_state_dict(theirs.state_dict())
+        else:
+            log.warning(f"student: its {part} differs from the teacher's and starts at random")
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in module.state_dict().items()}

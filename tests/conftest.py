@@ -1,0 +1,96 @@
+"""Real data for the tests: ml-100k out of RecBole's wheel, whole or its first users, and session benchmark files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import recbole
+import torch
+
+import recbole_odrec  # noqa: F401  # registers with RecBole
+from recbole_odrec.config import make_config
+
+ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k"
+
+# A network that trains in seconds; everything else as shipped.
+SMALL = {
+    "hidden_size": 16,
+    "inner_size": 16,
+    "compression_rate": 2,
+    "epochs": 2,
+    "train_batch_size": 256,
+    "MAX_ITEM_LIST_LENGTH": 20,
+    "show_progress": False,
+    "state": "ERROR",
+    "metric_decimal_place": 10,
+}
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """RecBole writes `log/` and `saved/` into the working directory; its random state is global."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    yield tmp_path
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with `ml-small`: the interactions of ml-100k's first 120 users, unchanged otherwise."""
+    folder = tmp_path_factory.mktemp("data")
+    lines = (ML_100K / "ml-100k.inter").read_text().splitlines()
+    kept = [line for line in lines[1:] if int(line.split("\t")[0]) <= 120]
+    (folder / "ml-small").mkdir()
+    (folder / "ml-small" / "ml-small.inter").write_text("\n".join([lines[0], *kept]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def benchmark_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with `ml-sessions`: the same users as session benchmark files, one prefix a line."""
+    folder = tmp_path_factory.mktemp("benchmark") / "ml-sessions"
+    folder.mkdir()
+    sessions: dict[str, list[tuple[float, str]]] = {}
+    for line in (ML_100K / "ml-100k.inter").read_text().splitlines()[1:]:
+        user, item, _, time = line.split("\t")
+        if int(user) <= 60:
+            sessions.setdefault(user, []).append((float(time), item))
+    rows: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    for user, events in sessions.items():
+        items = [item for _, item in sorted(events)]
+        for end in range(1, len(items)):
+            part = "test" if end == len(items) - 1 else "valid" if end == len(items) - 2 else "train"
+            rows[part].append(f"{user}\t{' '.join(items[:end])}\t{items[end]}")
+    for part, lines in rows.items():
+        header = "session_id:token\titem_id_list:token_seq\titem_id:token"
+        (folder / f"ml-sessions.{part}.inter").write_text("\n".join([header, *lines]) + "\n")
+    return folder.parent
+
+
+@pytest.fixture
+def small_config(small_data: Path) -> Callable[..., Any]:
+    """Makes a configuration of a small network on ml-small; keyword arguments override."""
+
+    def make(model: str = "ODRec", **overrides: object) -> Any:
+        values = {**SMALL, "data_path": str(small_data), **overrides}
+        if model != "ODRec":
+            values.pop("compression_rate", None)
+        return make_config(model, "ml-small", config_dict=values)
+
+    return make
+
+
+@pytest.fixture
+def benchmark_settings(benchmark_data: Path) -> dict[str, object]:
+    """Settings that read ml-sessions."""
+    return {
+        **SMALL,
+        "data_path": str(benchmark_data),
+        "benchmark_filename": ["train", "valid", "test"],
+        "USER_ID_FIELD": "session_id",
+        "load_col": {"inter": ["session_id", "item_id_list", "item_id"]},
+        "alias_of_item_id": ["item_id_list"],
+    }

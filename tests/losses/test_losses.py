@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from recbole_odrec.losses import Recombination, contrastive_loss, predictive_loss, soft_target_loss
+
+
+class TestSoftTargets:
+    @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+    def test_equals_the_plain_formula_and_its_gradient(self, temperature: float) -> None:
+        student = torch.randn(5, 30, dtype=torch.float64, requires_grad=True)
+        teacher = 3 * torch.randn(5, 30, dtype=torch.float64)
+        p = torch.softmax(teacher / temperature, -1)
+        q = torch.softmax(student / temperature, -1)
+        plain = temperature**2 * (p * (p.log() - q.log())).sum() / 5
+        fast = soft_target_loss(student, teacher, temperature)
+        torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-12)
+        got, expected = (torch.autograd.grad(loss, student, retain_graph=True)[0] for loss in (fast, plain))
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
+
+    def test_is_averaged_over_the_batch(self) -> None:
+        """The released code sums it: its weight then grows with the batch."""
+        student, teacher = torch.randn(4, 9), torch.randn(4, 9)
+        once, twice = soft_target_loss(student, teacher), soft_target_loss(student.repeat(2, 1), teacher.repeat(2, 1))
+        torch.testing.assert_close(once, twice)
+
+    def test_is_zero_only_where_the_distributions_agree(self) -> None:
+        scores = 20 * torch.randn(4, 9, dtype=torch.float64)
+        assert soft_target_loss(scores, scores - 7).item() == pytest.approx(0, abs=1e-12)
+        assert soft_target_loss(scores, -scores) > 0.1
+
+    def test_survives_scores_of_any_size(self) -> None:
+        scores = torch.tensor([[1e4, -1e4, 0.0]])
+        assert soft_target_loss(scores, scores.flip(1)).isfinite()
+
+    def test_refuses_silent_failures(self) -> None:
+        scores = torch.randn(4, 9)
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            soft_target_loss(scores, torch.full((4, 9), torch.nan))
+        with pytest.raises(ValueError, match="same items"):
+            soft_target_loss(scores, torch.randn(4, 8))
+        with pytest.raises(ValueError, match="temperature=0"):
+            soft_target_loss(scores, scores, 0)
+
+
+class TestContrastive:
+    def test_equals_the_plain_formula(self) -> None:
+        first, second = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
+        plain = 0.0
+        for b in range(6):
+            similarity = [F.cosine_similarity(first[b], second[c], dim=0) / 0.2 for c in range(6)]
+            plain -= (similarity[b] - torch.logsumexp(torch.stack(similarity), 0)) / 6
+        torch.testing.assert_close(contrastive_loss(first, second, 0.2), plain)
+
+    def test_one_session_has_no_negatives(self) -> None:
+        assert contrastive_loss(torch.randn(1, 4), torch.randn(1, 4)).item() == 0
+
+    def test_refuses_what_does_not_fit(self) -> None:
+        with pytest.raises(ValueError, match="must agree"):
+            contrastive_loss(torch.randn(2, 3), torch.randn(3, 2))
+        with pytest.raises(ValueError, match="contrastive_temperature=-1"):
+            contrastive_loss(torch.randn(2, 3), torch.randn(2, 3), -1)
+
+
+def test_predictive_loss_is_cross_entropy_of_the_normalised_view() -> None:
+    view, table, pos = torch.randn(4, 5).double(), torch.randn(9, 5).double(), torch.tensor([1, 8, 3, 3])
+    unit = view / view.norm(dim=1, keepdim=True)
+    plain = -torch.log_softmax(unit @ table.T, -1)[torch.arange(4), pos].mean()
+    torch.testing.assert_close(predictive_loss(view, lambda v: v @ table.T, pos), plain)
+
+
+class TestRecombination:
+    """Against a loop over sessions, for every kind of session at once."""
+
+    @staticmethod
+    def loop(module: Recombination, task: str, inputs: dict[str, torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        head, views = module.heads[task], []
+        for b in range(len(inputs["is_head"])):
+            valid = inputs["is_valid"][b]
+            is_head = inputs["is_head"][b] & valid
+            is_tail = ~inputs["is_head"][b] & valid
+            if is_head.any() and is_tail.any():
+                parts = {}
+                for network in ("student", "teacher"):
+                    pool, items = getattr(module, f"{network}_parts"), inputs[f"{network}_items"][b]
+                    everything = torch.ones(1, 1, dtype=torch.bool)
+                    for kind, mask in (("head", is_head), ("tail", is_tail)):
+                        chosen = items[mask].unsqueeze(0)
+                        parts[network, kind] = getattr(pool, kind)(chosen, everything.expand(1, chosen.shape[1]))[0]
+                first = head.first(torch.cat([parts["student", "head"], parts["teacher", "tail"]]))
+                second = head.second(torch.cat([parts["teacher", "head"], parts["student", "tail"]]))
+            else:
+                first = head.teacher_session(inputs["teacher_session"][b])
+                second = head.student_session(inputs["student_session"][b])
+            views.append((first, second))
+        return views
+
+    @pytest.mark.parametrize("teacher_dim", [6, 10])
+    def test_equals_a_loop_over_sessions(self, teacher_dim: int) -> None:
+        lengths = torch.tensor([5, 5, 5, 1, 1, 3])
+        is_head = torch.tensor([[1, 0, 1, 0, 0], [1] * 5, [0] * 5, [1, 0, 0, 0, 0], [0, 1, 1, 1, 1], [0, 1, 0, 1, 1]]).bool()
+        module = Recombination(6, teacher_dim, {"contrastive": (6, 6), "predictive": (6, teacher_dim)}).double()
+        inputs = {
+            "student_items": torch.randn(6, 5, 6).double(),
+            "teacher_items": torch.randn(6, 5, teacher_dim).double(),
+            "student_session": torch.randn(6, 6).double(),
+            "teacher_session": torch.randn(6, teacher_dim).double(),
+            "is_head": is_head,
+            "is_valid": torch.arange(5) < lengths.unsqueeze(1),
+        }
+        views = module(**inputs)
+        for task in ("contrastive", "predictive"):
+            for b, (first, second) in enumerate(self.loop(module, task, inputs)):
+                torch.testing.assert_close(views[task].first[b], first)
+                torch.testing.assert_close(views[task].second[b], second)
+
+    @pytest.mark.parametrize("kind", ["all head", "all tail", "length one"])
+    def test_a_batch_without_any_mixed_session_trains_on(self, kind: str) -> None:
+        module = Recombination(4, 4, {"contrastive": (4, 4)})
+        valid = torch.ones(3, 5, dtype=torch.bool) if kind != "length one" else torch.eye(5)[:1].bool().expand(3, 5)
+        session = torch.randn(3, 4, requires_grad=True)
+        items, teacher = torch.randn(3, 5, 4, requires_grad=True), torch.randn(3, 4)
+        is_head = torch.full((3, 5), kind == "all head")
+        views = module(items, torch.randn(3, 5, 4), session, teacher, is_head, valid)["contrastive"]
+        torch.testing.assert_close(views.first, teacher)
+        torch.testing.assert_close(views.second, session)
+        loss = contrastive_loss(*views)
+        loss.backward()
+        assert loss.isfinite() and session.grad.abs().sum() > 0
+        assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+        assert items.grad.isfinite().all()
+
+
+def test_contrastive_loss_of_unrelated_views_is_log_batch() -> None:
+    """With equal similarities every session guesses: log B."""
+    assert contrastive_loss(torch.ones(8, 3), torch.ones(8, 3)).item() == pytest.approx(math.log(8))

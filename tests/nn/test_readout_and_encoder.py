@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recbole_odrec.nn import DenseEmbedding, GRUEncoder, LastStateReadout, SelfAttentionEncoder, SoftAttentionReadout
+
+EXACT = {"rtol": 1e-10, "atol": 1e-12}
+
+
+@pytest.fixture
+def hidden() -> torch.Tensor:
+    return torch.randn(3, 6, 8, dtype=torch.float64)
+
+
+def plain_soft_attention(readout: SoftAttentionReadout, states: torch.Tensor) -> torch.Tensor:
+    """Method section 1.3 for one session, position by position."""
+    if len(states) == 0:
+        return torch.zeros(readout.attention.in_features, dtype=states.dtype)
+    w1, w2 = readout.position_weight.weight, readout.session_weight.weight
+    c, f = readout.session_weight.bias, readout.attention.weight[0]
+    g = states.mean(0)
+    return sum(f @ torch.sigmoid(w1 @ torch.tanh(h) + w2 @ g + c) * h for h in states)
+
+
+def test_soft_attention_equals_the_formula_for_any_mask(hidden: torch.Tensor) -> None:
+    readout = SoftAttentionReadout(8, initializer_range=0.5).double()
+    torch.nn.init.normal_(readout.session_weight.bias)
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0]], dtype=torch.bool)
+    expected = torch.stack([plain_soft_attention(readout, h[m]) for h, m in zip(hidden, mask, strict=True)])
+    torch.testing.assert_close(readout(hidden, mask), expected, **EXACT)
+    assert torch.equal(readout(hidden, mask)[2], torch.zeros(8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("readout", [SoftAttentionReadout(8, 0.5), LastStateReadout()])
+def test_every_prefix_equals_reading_out_each_prefix(readout: torch.nn.Module, hidden: torch.Tensor) -> None:
+    readout = readout.double()
+    together = readout.every_prefix(hidden)
+    for end in range(1, 7):
+        mask = torch.arange(6).expand(3, 6) < end
+        torch.testing.assert_close(together[:, end - 1], readout(hidden, mask), **EXACT)
+
+
+def test_last_state_of_an_empty_session_is_zero(hidden: torch.Tensor) -> None:
+    assert torch.equal(LastStateReadout()(hidden, torch.zeros(3, 6, dtype=torch.bool)), torch.zeros(3, 8).double())
+
+
+@pytest.mark.parametrize("encoder", [SelfAttentionEncoder(8, 6, n_heads=2, n_layers=2), GRUEncoder(8)])
+def test_a_position_sees_its_past_and_nothing_else(encoder: torch.nn.Module, hidden: torch.Tensor) -> None:
+    encoder = encoder.double().eval()
+    whole = encoder(hidden)
+    for end in range(1, 7):
+        torch.testing.assert_close(encoder(hidden[:, :end]), whole[:, :end], rtol=1e-9, atol=1e-12)
+    changed = hidden.clone()
+    changed[:, 3] = torch.randn(3, 8)
+    difference = (encoder(changed) - whole).abs().amax((0, 2))
+    assert (difference[:3] == 0).all() and (difference[3:] > 1e-6).all()
+
+
+def test_feed_forward_may_be_wider_than_the_embedding() -> None:
+    """The released code's feed-forward part only runs with inner_size == hidden_size."""
+    assert SelfAttentionEncoder(8, 6, inner_size=32)(torch.randn(2, 6, 8)).shape == (2, 6, 8)
+
+
+def test_dense_table_scores_are_the_plain_product() -> None:
+    table = DenseEmbedding(10, 4, std=0.5)
+    query = torch.randn(3, 4)
+    torch.testing.assert_close(table.scores(query), query @ table.to_matrix().T)
+    assert torch.equal(table(torch.tensor([0])), torch.zeros(1, 4))
