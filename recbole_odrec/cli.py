@@ -65,9 +65,7 @@ def parse_train_arguments(words: Sequence[str]) -> TrainArguments:
             raise UserError(f"cannot read `{word}`: a value with `=` goes into a file given with --config_files=FILE.")
         else:
             keys.append(word)
-    return TrainArguments(
-        options["--model"], options["--dataset"], options["--config_files"].split(), keys, resume
-    )
+    return TrainArguments(options["--model"], options["--dataset"], options["--config_files"].split(), keys, resume)
 
 
 def train(words: Sequence[str]) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-import numpy as np
-import torch
+from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
@@ -28,7 +27,7 @@ class GroupedEvaluator(Evaluator):
         group_results: name -> metrics, after `evaluate`; None for a group without cases.
     """
 
-    def __init__(self, config, groups: dict[str, Tensor]) -> None:  # noqa: ANN001  # RecBole's Config
+    def __init__(self, config: Config, groups: dict[str, Tensor]) -> None:
         super().__init__(config)
         self.groups = groups
         self.group_results: dict[str, OrderedDict[str, float] | None] = {}
@@ -67,8 +66,9 @@ def evaluate(
         return results
     dataset = eval_data._dataset
     targets_head = is_head[dataset.inter_feat[dataset.iid_field]]
-    before, trainer.evaluator = trainer.evaluator, GroupedEvaluator(
-        trainer.config, {"head": targets_head, "tail": ~targets_head}
+    before, trainer.evaluator = (
+        trainer.evaluator,
+        GroupedEvaluator(trainer.config, {"head": targets_head, "tail": ~targets_head}),
     )
     try:
         results["all"] = _plain(trainer.evaluate(eval_data, load_best_model=False, show_progress=show_progress))

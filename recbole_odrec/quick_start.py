@@ -17,7 +17,6 @@ from torch import Tensor
 from recbole_odrec import result as results
 from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
-from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
@@ -89,7 +88,9 @@ def _run_odrec(config: Config, run_dir: Path, train_data: Any, valid_data: Any, 
     is_head = head_items(train_data._dataset)
     if teacher is not None:
         phases["teacher"] = _phase_report(teacher.trainer, valid_data, test_data, is_head)
-        phases["teacher"].update(source=teacher.source, checkpoint=str(teacher.checkpoint), **_times(teacher.epoch_seconds))
+        phases["teacher"].update(
+            source=teacher.source, checkpoint=str(teacher.checkpoint), **_times(teacher.epoch_seconds)
+        )
     phases["student"] = _phase_report(trainer, valid_data, test_data, is_head)
     return phases
 

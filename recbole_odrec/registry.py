@@ -22,7 +22,12 @@ from recbole.utils import get_model
 from recbole_odrec.errors import UserError, did_you_mean
 
 OUR_MODELS = ("ODRec", "SASRecTeacher", "GRU4RecTeacher")
-_PACKAGES = ("sequential_recommender", "general_recommender", "context_aware_recommender", "knowledge_aware_recommender")
+_PACKAGES = (
+    "sequential_recommender",
+    "general_recommender",
+    "context_aware_recommender",
+    "knowledge_aware_recommender",
+)
 
 
 def register() -> None:

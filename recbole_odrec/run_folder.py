@@ -46,7 +46,11 @@ def find_unfinished(config: Config, resume: bool | str) -> Path:
     newest_first = sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)
     for folder in newest_first:
         noted = _read(folder)
-        if noted and noted["fingerprint"] == _identity(config)["fingerprint"] and not (folder / "result.json").is_file():
+        if (
+            noted
+            and noted["fingerprint"] == _identity(config)["fingerprint"]
+            and not (folder / "result.json").is_file()
+        ):
             return folder
     raise UserError(
         f"nothing to resume: no unfinished run of this configuration under {config['checkpoint_dir']}/ "

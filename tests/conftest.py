@@ -34,7 +34,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     """RecBole writes `log/` and `saved/` into the working directory; its random state is global."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    yield tmp_path
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

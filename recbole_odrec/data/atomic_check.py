@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from recbole.config import Config
 from recbole.utils import FeatureType
 
 from recbole_odrec.errors import UserError
@@ -16,14 +17,14 @@ from recbole_odrec.errors import UserError
 _FIELD_TYPES = [kind.value for kind in FeatureType]
 
 
-def interaction_files(config) -> list[Path]:  # noqa: ANN001  # RecBole's Config
+def interaction_files(config: Config) -> list[Path]:
     """The `.inter` files that this configuration reads."""
     folder, name = Path(config["data_path"]), config["dataset"]
     parts = config["benchmark_filename"]
     return [folder / f"{name}.inter"] if parts is None else [folder / f"{name}.{part}.inter" for part in parts]
 
 
-def check_atomic_files(config) -> None:  # noqa: ANN001  # RecBole's Config
+def check_atomic_files(config: Config) -> None:
     """Checks header, columns, numbers and item ids of every interaction file.
 
     Raises:

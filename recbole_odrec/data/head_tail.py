@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from recbole.data.dataset import Dataset
 from torch import Tensor
 
 HEAD_SHARE = 0.2  # of the items that occur in training, as in the paper
 
 
-def head_items(train_dataset) -> Tensor:  # noqa: ANN001  # a RecBole dataset
+def head_items(train_dataset: Dataset) -> Tensor:
     """The 20 % most frequent items of the training interactions.
 
     Frequency counts every training interaction, a session's first item included; ties go to the smaller id. Items
@@ -23,13 +24,13 @@ def head_items(train_dataset) -> Tensor:  # noqa: ANN001  # a RecBole dataset
     """
     counts = training_counts(train_dataset)
     order = np.argsort(-counts, kind="stable")
-    n_head = int(round(HEAD_SHARE * (counts > 0).sum()))
+    n_head = round(HEAD_SHARE * (counts > 0).sum())
     is_head = np.zeros(len(counts), dtype=bool)
     is_head[order[:n_head]] = True
     return torch.as_tensor(is_head)
 
 
-def training_counts(train_dataset) -> np.ndarray:  # noqa: ANN001  # a RecBole dataset
+def training_counts(train_dataset: Dataset) -> np.ndarray:
     """How often each item occurs in the training interactions: int [N], 0 for padding.
 
     A row stands for its next item; a row with a prefix of one also for that first item, which is no row's next item.

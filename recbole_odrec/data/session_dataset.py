@@ -7,9 +7,12 @@ themselves and a batch is as wide as its own longest prefix. Rows, their order a
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
+from recbole.config import Config
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
@@ -35,7 +38,7 @@ class SessionDataset(SequentialDataset):
 
     pad_to_max = False
 
-    def __init__(self, config) -> None:  # noqa: ANN001  # RecBole's Config
+    def __init__(self, config: Config) -> None:
         check_atomic_files(config)
         self.item_list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         if config["benchmark_filename"] is not None:
@@ -90,7 +93,7 @@ class SessionDataset(SequentialDataset):
         rows = self.inter_feat if rows is None else rows
         rows.update(Interaction({field: torch.as_tensor(values) for field, values in fields.items()}))
 
-    def __getitem__(self, index, join: bool = True) -> Interaction:  # noqa: ANN001  # whatever RecBole passes
+    def __getitem__(self, index: Any, join: bool = True) -> Interaction:
         rows = super().__getitem__(index, join)
         rows.update(Interaction({self.item_list_field: self.histories(rows)}))
         return rows
@@ -107,7 +110,7 @@ class SessionDataset(SequentialDataset):
         return torch.as_tensor(items, dtype=torch.int64)
 
 
-def _prepare_benchmark_config(config, item_list_field: str) -> None:  # noqa: ANN001  # RecBole's Config
+def _prepare_benchmark_config(config: Config, item_list_field: str) -> None:
     """Item lists share the items' ids, and `seq_len` limits them from the recent end."""
     alias = list(config["alias_of_item_id"] or [])
     if item_list_field not in alias:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from recbole.config import Config
 from recbole.data.interaction import Interaction
 
 from recbole_odrec.data.session_dataset import HISTORY_END, SESSION_START, SessionDataset
@@ -39,7 +40,7 @@ class SessionWindowLoader:
         generator: torch.Generator of the order, as RecBole's loaders have one.
     """
 
-    def __init__(self, config, dataset: SessionDataset, shuffle: bool = True) -> None:  # noqa: ANN001
+    def __init__(self, config: Config, dataset: SessionDataset, shuffle: bool = True) -> None:
         self.config, self._dataset, self.dataset, self.shuffle = config, dataset, dataset, shuffle
         self.batch_size = config["train_batch_size"]
         self.generator = torch.Generator().manual_seed(config["seed"])

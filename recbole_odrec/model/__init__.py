@@ -1,4 +1,4 @@
-"""Recommenders: RecBole `SequentialRecommender` subclasses, and the adapter that makes RecBole's own models teachers."""
+"""RecBole recommenders: teachers, student, and the adapter that makes RecBole's own models teachers."""
 
 from recbole_odrec.model.odrec import ODRec
 from recbole_odrec.model.teachers import GRU4RecTeacher, SASRecTeacher

@@ -79,7 +79,9 @@ class ProductTeacher(nn.Module):
         item_seq = torch.zeros(3, model.max_seq_length, dtype=torch.long, device=embedding.weight.device)
         item_seq[:, :length] = torch.arange(3 * length, device=item_seq.device).view(3, -1) % (model.n_items - 1) + 1
         lengths = torch.full((3,), length, device=item_seq.device)
-        interaction = Interaction({model.ITEM_SEQ: item_seq, model.ITEM_SEQ_LEN: lengths, model.ITEM_ID: item_seq[:, 0]})
+        interaction = Interaction(
+            {model.ITEM_SEQ: item_seq, model.ITEM_SEQ_LEN: lengths, model.ITEM_ID: item_seq[:, 0]}
+        )
         try:
             session_repr = self._session_repr(item_seq, lengths)
             scores = model.full_sort_predict(interaction).view(3, -1)
@@ -92,7 +94,11 @@ class ProductTeacher(nn.Module):
         for is_normalized in (False, True):
             product = session_repr @ _rows(embedding, is_normalized).T
             scale = ((product * scores).sum() / product.square().sum().clamp(min=1e-30)).item()
-            if scores.shape == product.shape and scale and torch.allclose(scale * product, scores, rtol=1e-3, atol=1e-6):
+            if (
+                scores.shape == product.shape
+                and scale
+                and torch.allclose(scale * product, scores, rtol=1e-3, atol=1e-6)
+            ):
                 return is_normalized, scale
         raise self._refusal("its scores are not the product of its session vector and `item_embedding`")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from recbole.config import Config
 
 from recbole_odrec.config import NetworkConfig, TableConfig, parse
 from recbole_odrec.errors import UserError
@@ -16,7 +17,7 @@ class ODRec(SessionRecommender):
     Trained by `trainer.DistillationTrainer`; on its own, `calculate_loss` is the cross-entropy part alone.
     """
 
-    def _build_item_table(self, config, network: NetworkConfig) -> SemiTensorTrainEmbedding:  # noqa: ANN001
+    def _build_item_table(self, config: Config, network: NetworkConfig) -> SemiTensorTrainEmbedding:
         table = parse(TableConfig, config)
         options = {"std": network.initializer_range}
         if table.item_order != "none":

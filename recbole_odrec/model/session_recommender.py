@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
+from recbole.config import Config
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
@@ -52,7 +54,7 @@ class SessionRecommender(SequentialRecommender):
     default_encoder: ClassVar[str] = "sasrec"
     item_table: DenseEmbedding | SemiTensorTrainEmbedding
 
-    def __init__(self, config, dataset) -> None:  # noqa: ANN001  # RecBole's Config and Dataset
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         # What a network without attention heads has no key for.
         absent = {"encoder": self.default_encoder, "inner_size": 1, "n_heads": 1, "attn_dropout_prob": 0.0}
@@ -66,7 +68,7 @@ class SessionRecommender(SequentialRecommender):
             else LastStateReadout()
         )
 
-    def _build_item_table(self, config, network: NetworkConfig) -> nn.Module:  # noqa: ANN001
+    def _build_item_table(self, config: Config, network: NetworkConfig) -> nn.Module:
         raise NotImplementedError
 
     # ------------------------------------------------------------------ representations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from recbole.config import Config
+
 from recbole_odrec.config import NetworkConfig
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.nn import DenseEmbedding
@@ -12,7 +14,7 @@ class SASRecTeacher(SessionRecommender):
 
     default_encoder = "sasrec"
 
-    def _build_item_table(self, config, network: NetworkConfig) -> DenseEmbedding:  # noqa: ANN001
+    def _build_item_table(self, config: Config, network: NetworkConfig) -> DenseEmbedding:
         return DenseEmbedding(self.n_items, network.hidden_size, network.initializer_range)
 
 

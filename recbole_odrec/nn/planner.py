@@ -189,7 +189,7 @@ def _item_shape(n_items: int, n_cores: int) -> tuple[int, ...]:
     """Step 1 of the rule. There are about sqrt(N) candidates, whatever the number of cores."""
     sides = [()]
     for position in range(n_cores - 1):
-        sides = [side + (extent,) for side in sides for extent in _extents(n_items, n_cores, side, position)]
+        sides = [(*side, extent) for side in sides for extent in _extents(n_items, n_cores, side, position)]
     grids = [(*side, max(side[-1], ceil(n_items / prod(side)))) for side in sides]
     even = [grid for grid in grids if grid[-1] <= 2 * grid[0]]
     return min(even or grids, key=lambda grid: (prod(grid), grid[-1] - grid[0], grid))
@@ -228,9 +228,7 @@ def _nearest_dim(embedding_dim: int, n_cores: int, stp_factor: int) -> int:
     return max(unit, round(embedding_dim / unit) * unit)
 
 
-def _capped_ranks(
-    item_shape: Sequence[int], dim_shape: Sequence[int], rank: int, stp_factor: int
-) -> tuple[int, ...]:
+def _capped_ranks(item_shape: Sequence[int], dim_shape: Sequence[int], rank: int, stp_factor: int) -> tuple[int, ...]:
     """Uniform rank, cut at each bond to the rank that spans everything on its smaller side."""
     t, m = stp_factor, len(item_shape)
     dims = [dim_shape[0] * t, *dim_shape[1:-1], dim_shape[-1] // t]

@@ -234,7 +234,9 @@ class SemiTensorTrainEmbedding(nn.Module):
             stride //= items
             # A core's slices lie along its second axis: [R, I, A, R'] -> n x [R, A * R'].
             slices = F.embedding(cells // stride % items, core.transpose(0, 1).reshape(items, -1))
-            rows = torch.bmm(rows, slices.view(n, left, dims * right))  # [n, A_1 .. A_{k-1}, R] x [n, R, A_k R'] -> [n, .., A_k R']
+            rows = torch.bmm(
+                rows, slices.view(n, left, dims * right)
+            )  # [n, A_1 .. A_{k-1}, R] x [n, R, A_k R'] -> [n, .., A_k R']
             rows = rows.reshape(n, -1, right)
         dim_shape = self.plan.dim_shape
         rows = rows.view(n, dim_shape[0], t, -1)  # [n, J_1, tau, rest]

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
 
 from recbole_odrec.errors import UserError
 
@@ -32,9 +34,9 @@ def write_atomically(path: Path, write: Any) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink()
         raise
 
 
@@ -107,7 +109,7 @@ _VOLATILE = {
 }
 
 
-def plain_config(config) -> dict[str, Any]:  # noqa: ANN001  # RecBole's Config
+def plain_config(config: Config) -> dict[str, Any]:
     """A configuration's values as JSON types."""
     return json.loads(json.dumps(config.final_config_dict, default=_plain, sort_keys=True))
 
@@ -126,6 +128,6 @@ def fingerprint(*values: Any) -> str:
     return digest.hexdigest()[:12]
 
 
-def item_fingerprint(dataset) -> str:  # noqa: ANN001  # a RecBole dataset
+def item_fingerprint(dataset: Dataset) -> str:
     """Stands for the item set and the id of each item."""
     return fingerprint("\n".join(map(str, dataset.field2id_token[dataset.iid_field])))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.config import Config
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,7 +40,7 @@ class DistillationTrainer(ResumableTrainer):
 
     def __init__(
         self,
-        config,  # noqa: ANN001  # RecBole's Config
+        config: Config,
         model: ODRec,
         teacher: nn.Module | None = None,
         run_dir: Path | None = None,
@@ -54,7 +55,7 @@ class DistillationTrainer(ResumableTrainer):
             self.attach_teacher(teacher)
 
     def attach_teacher(self, teacher: nn.Module) -> None:
-        """Freezes the teacher, starts the student from it if asked to, adds the recombination heads to the optimizer."""
+        """Freezes the teacher, starts the student from it if asked to, adds the recombination heads."""
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
         start_from_teacher(
             self.model,
@@ -93,7 +94,9 @@ class DistillationTrainer(ResumableTrainer):
         }
         return tuple(name for name, weight in parts.items() if weight > 0)
 
-    def _train_epoch(self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False) -> tuple:
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> tuple:
         return super()._train_epoch(train_data, epoch_idx, loss_func or self.loss_parts, show_progress)
 
     def loss_parts(self, interaction: Interaction) -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from recbole.config import Config
 from recbole.trainer import Trainer
 from recbole.utils import get_local_time, set_color
 from torch import nn
@@ -51,7 +52,7 @@ class ResumableTrainer(Trainer):
         best_epoch: epoch of the best checkpoint.
     """
 
-    def __init__(self, config, model: nn.Module, run_dir: Path | None = None, phase: str = "train") -> None:  # noqa: ANN001
+    def __init__(self, config: Config, model: nn.Module, run_dir: Path | None = None, phase: str = "train") -> None:
         super().__init__(config, model)
         if run_dir is None:
             run_dir = Path(config["checkpoint_dir"]) / f"{config['model']}-{get_local_time()}"

@@ -47,7 +47,7 @@ class TeacherPhase:
 def provide_teacher(
     config: Config, train_data: Any, valid_data: Any, run_dir: Path, resume: bool = False, show_progress: bool = False
 ) -> TeacherPhase:
-    """Loads `teacher_checkpoint`, or reuses a teacher trained with the same data, configuration and seed, or trains one.
+    """Loads `teacher_checkpoint`, reuses a teacher of the same data, configuration and seed, or trains one.
 
     Args:
         config: the student's configuration.

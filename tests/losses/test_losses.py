@@ -77,7 +77,9 @@ class TestRecombination:
     """Against a loop over sessions, for every kind of session at once."""
 
     @staticmethod
-    def loop(module: Recombination, task: str, inputs: dict[str, torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def loop(
+        module: Recombination, task: str, inputs: dict[str, torch.Tensor]
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         head, views = module.heads[task], []
         for b in range(len(inputs["is_head"])):
             valid = inputs["is_valid"][b]
@@ -102,7 +104,9 @@ class TestRecombination:
     @pytest.mark.parametrize("teacher_dim", [6, 10])
     def test_equals_a_loop_over_sessions(self, teacher_dim: int) -> None:
         lengths = torch.tensor([5, 5, 5, 1, 1, 3])
-        is_head = torch.tensor([[1, 0, 1, 0, 0], [1] * 5, [0] * 5, [1, 0, 0, 0, 0], [0, 1, 1, 1, 1], [0, 1, 0, 1, 1]]).bool()
+        is_head = torch.tensor(
+            [[1, 0, 1, 0, 0], [1] * 5, [0] * 5, [1, 0, 0, 0, 0], [0, 1, 1, 1, 1], [0, 1, 0, 1, 1]]
+        ).bool()
         module = Recombination(6, teacher_dim, {"contrastive": (6, 6), "predictive": (6, teacher_dim)}).double()
         inputs = {
             "student_items": torch.randn(6, 5, 6).double(),
@@ -130,7 +134,8 @@ class TestRecombination:
         torch.testing.assert_close(views.second, session)
         loss = contrastive_loss(*views)
         loss.backward()
-        assert loss.isfinite() and session.grad.abs().sum() > 0
+        assert loss.isfinite()
+        assert session.grad.abs().sum() > 0
         assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
         assert items.grad.isfinite().all()
 

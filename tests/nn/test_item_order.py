@@ -10,7 +10,8 @@ from recbole_odrec.nn.item_order import order_by_similarity
 @pytest.mark.parametrize(("n_items", "row_length"), [(1, 4), (2, 4), (97, 8), (100, 33)])
 def test_an_order_is_a_permutation_that_keeps_padding_first(n_items: int, row_length: int) -> None:
     cells = order_by_similarity(torch.randn(n_items, 5), row_length)
-    assert sorted(cells.tolist()) == list(range(n_items)) and cells[0] == 0
+    assert sorted(cells.tolist()) == list(range(n_items))
+    assert cells[0] == 0
 
 
 def test_items_of_one_cluster_share_a_row() -> None:

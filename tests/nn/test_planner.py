@@ -30,7 +30,8 @@ def test_a_plan_reaches_the_rate_or_names_the_nearest(
         assert plan_tensor_train(n_items, embedding_dim, nearest * 0.999, n_cores, stp_factor)
         return
     assert plan.compression_rate >= rate
-    assert len(plan.item_shape) == n_cores and plan.n_cells >= n_items
+    assert len(plan.item_shape) == n_cores
+    assert plan.n_cells >= n_items
     assert prod(plan.dim_shape) == embedding_dim
 
 
@@ -51,7 +52,8 @@ def test_a_larger_rank_would_miss_the_rate() -> None:
 
 def test_tmall_gets_the_grid_of_the_paper() -> None:
     plan = plan_tensor_train(40_728, 128, 30)
-    assert plan.item_shape == (169, 241) and plan.dim_shape == (16, 8)
+    assert plan.item_shape == (169, 241)
+    assert plan.dim_shape == (16, 8)
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_no_path_ever_holds_the_full_table() -> None:
     seen: list[int] = []
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN206  # torch's signature
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # torch's signature
             out = func(*args, **(kwargs or {}))
             seen.extend(t.numel() for t in (out if isinstance(out, tuple) else (out,)) if isinstance(t, torch.Tensor))
             return out
