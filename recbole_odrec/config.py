@@ -30,6 +30,9 @@ _RECBOLE_EXTRA_KEYS = {
     *("metrics_decimal_place", "reg_weight", "mask_ratio", "reorder_ratio", "crop_ratio", "local_rank", "offset"),
 }
 
+# What RecBole loads of a data set it does not know: without the time, which every sequential model needs.
+_RECBOLE_LOAD_COL = {"inter": ["user_id", "item_id"]}
+
 
 # ---------------------------------------------------------------------- typed parts
 
@@ -43,15 +46,16 @@ def _require(holds: bool, key: str, value: object, expected: str) -> None:
 class NetworkConfig:
     """Encoder and read-out, of teacher and student alike; `properties/model/*.yaml` explains each key."""
 
-    encoder: str
     hidden_size: int
-    inner_size: int
     n_layers: int
-    n_heads: int
     hidden_dropout_prob: float
-    attn_dropout_prob: float
     initializer_range: float
     readout: str
+    encoder: str = "sasrec"
+    # What a network without attention has no key for.
+    inner_size: int = 1
+    n_heads: int = 1
+    attn_dropout_prob: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {', '.join(ENCODERS)}")
@@ -119,6 +123,9 @@ class DistillationConfig:
 
 Part = TypeVar("Part", NetworkConfig, TableConfig, DistillationConfig)
 
+# Keys whose types `parse` checks.
+_PARSED_KEYS = {field.name for part in (NetworkConfig, TableConfig, DistillationConfig) for field in fields(part)}
+
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "str": ((str,), "a word"),
     "int": ((int,), "a whole number"),
@@ -130,20 +137,20 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
-def parse(part: type[Part], config: Config, **defaults: object) -> Part:
+def parse(part: type[Part], config: Config | Mapping[str, Any], **given: object) -> Part:
     """Reads one typed part out of a configuration.
 
     Args:
-        part: the dataclass to fill; its annotations are the types allowed.
-        config: RecBole configuration.
-        defaults: values for keys that this model does not have (a GRU has no `n_heads`).
+        part: the dataclass to fill; its annotations are the types allowed, its defaults stand for absent keys.
+        config: RecBole configuration or plain values.
+        given: values that go over the configuration's.
 
     Raises:
         UserError: a value of the wrong type or out of range.
     """
     values = {}
     for field in fields(part):
-        value = config[field.name] if field.name in config else defaults.get(field.name)
+        value = given.get(field.name, config[field.name] if field.name in config else field.default)  # noqa: SIM401  # RecBole's Config has no `get`
         kinds = [kind.split("[")[0].strip() for kind in str(field.type).split("|")]
         allowed = [kind for name in kinds for kind in _TYPES[name][0]]
         is_misplaced_bool = isinstance(value, bool) and bool not in allowed
@@ -180,8 +187,19 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
     internal.update(_load_properties("overall"))
     internal.update(_load_properties(f"model/{model}"))
     internal.update(dataset_properties(dataset, internal))
+    if internal["load_col"] == _RECBOLE_LOAD_COL:
+        internal["load_col"] = {"inter": _needed_columns({**internal, **config.external_config_dict})}
     check_keys(config.external_config_dict, internal, f"for {model}")
-    _check_valid_metric({**internal, **config.external_config_dict})
+    values = {**internal, **config.external_config_dict}
+    _check_valid_metric(values)
+    for part in (NetworkConfig, TableConfig, DistillationConfig) if model == "ODRec" else (NetworkConfig,):
+        parse(part, values)
+
+
+def _needed_columns(values: Mapping[str, Any]) -> list[str]:
+    """Columns of the interaction files that a sequential model reads."""
+    user, item = values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]
+    return [user, item, values["TIME_FIELD"] if values["benchmark_filename"] is None else item + values["LIST_SUFFIX"]]
 
 
 def check_keys(given: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> None:
@@ -196,7 +214,7 @@ def check_keys(given: Mapping[str, Any], defaults: Mapping[str, Any], where: str
         if key not in known:
             raise UserError(f"unknown key `{key}` {where}{did_you_mean(key, known)}.")
         default = defaults.get(key)
-        kind = type(default).__name__
+        kind = type(default).__name__ if key not in _PARSED_KEYS else ""
         if kind not in ("bool", "int", "float", "dict") or (value is None and kind == "dict"):
             continue
         allowed, expected = _TYPES[kind]

@@ -18,7 +18,6 @@ ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k"
 # A network that trains in seconds; everything else as shipped.
 SMALL = {
     "hidden_size": 16,
-    "inner_size": 16,
     "compression_rate": 2,
     "epochs": 2,
     "train_batch_size": 256,
@@ -91,6 +90,5 @@ def benchmark_settings(benchmark_data: Path) -> dict[str, object]:
         "data_path": str(benchmark_data),
         "benchmark_filename": ["train", "valid", "test"],
         "USER_ID_FIELD": "session_id",
-        "load_col": {"inter": ["session_id", "item_id_list", "item_id"]},
         "alias_of_item_id": ["item_id_list"],
     }

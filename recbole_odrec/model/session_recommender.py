@@ -51,14 +51,12 @@ class SessionRecommender(SequentialRecommender):
         item_table: embeddings of the items, with `forward(ids)`, `scores(query)` and `to_matrix()`.
     """
 
-    default_encoder: ClassVar[str] = "sasrec"
+    fixed_network: ClassVar[dict[str, str]] = {}  # settings that make this class what it is
     item_table: DenseEmbedding | SemiTensorTrainEmbedding
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        # What a network without attention heads has no key for.
-        absent = {"encoder": self.default_encoder, "inner_size": 1, "n_heads": 1, "attn_dropout_prob": 0.0}
-        network = parse(NetworkConfig, config, **absent)
+        network = parse(NetworkConfig, config, **self.fixed_network)
         self.hidden_size = network.hidden_size
         self.item_table = self._build_item_table(config, network)
         self.encoder = _encoder(network, self.max_seq_length)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from recbole.config import Config
 
 from recbole_odrec.config import NetworkConfig
@@ -12,7 +14,7 @@ from recbole_odrec.nn import DenseEmbedding
 class SASRecTeacher(SessionRecommender):
     """Self-attention encoder, soft-attention read-out, full item table (paper, section 3.1)."""
 
-    default_encoder = "sasrec"
+    fixed_network: ClassVar = {"encoder": "sasrec"}
 
     def _build_item_table(self, config: Config, network: NetworkConfig) -> DenseEmbedding:
         return DenseEmbedding(self.n_items, network.hidden_size, network.initializer_range)
@@ -21,4 +23,4 @@ class SASRecTeacher(SessionRecommender):
 class GRU4RecTeacher(SASRecTeacher):
     """GRU encoder whose last state reads out the session, full item table."""
 
-    default_encoder = "gru"
+    fixed_network: ClassVar = {"encoder": "gru"}

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_odrec.data.session_dataset import SessionDataset
+from recbole_odrec.data.window_loader import SessionWindowLoader
+from recbole_odrec.losses import soft_target_loss
+from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
+from recbole_odrec.trainer import DistillationTrainer, checkpoint
+
+SASREC = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
+
+
+@pytest.fixture
+def make(small_config, tmp_path: Path):
+    """A distillation trainer with an untrained teacher, and its training data."""
+
+    def build(teacher_class: type = SASRecTeacher, teacher_size: int = 16, **overrides: object):
+        config = small_config(**overrides)
+        train = SessionDataset(config).build()[0]
+        teacher = teacher_class(small_config(teacher_class.__name__, hidden_size=teacher_size), train)
+        torch.manual_seed(1)
+        trainer = DistillationTrainer(config, ODRec(config, train), teacher, tmp_path / "run")
+        return trainer, SessionWindowLoader(config, train)
+
+    return build
+
+
+def trained_tensors(trainer: DistillationTrainer) -> dict[str, torch.nn.Parameter]:
+    named = dict(trainer.model.named_parameters())
+    if trainer.recombination is not None:
+        named.update({f"heads.{name}": p for name, p in trainer.recombination.named_parameters()})
+    return named
+
+
+@pytest.mark.parametrize("encoder", ["sasrec", "gru"])
+def test_every_trainable_tensor_is_in_the_optimizer_and_gets_a_gradient(make, encoder: str) -> None:
+    """In the released code 23 tensors, both tensor-train cores among them, are never trained."""
+    trainer, train_data = make(encoder=encoder)
+    trainer.is_head = torch.arange(trainer.model.n_items) % 5 == 0
+    in_optimizer = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
+    sum(trainer.loss_parts(next(iter(train_data)))).backward()
+    for name, parameter in trained_tensors(trainer).items():
+        assert id(parameter) in in_optimizer, name
+        assert parameter.grad is not None, name
+        # A bias common to all positions of the last softmax-free sum may be tiny, never exactly zero.
+        assert parameter.grad.abs().sum() > 0, name
+    assert len(in_optimizer) == len(trained_tensors(trainer))
+
+
+def test_the_loss_falls_and_every_tensor_moves(make) -> None:
+    trainer, train_data = make(epochs=6, learning_rate=3e-3)
+    before = {name: p.detach().clone() for name, p in trained_tensors(trainer).items()}
+    trainer.fit(train_data, saved=False)
+    losses = [sum(parts.values()) for parts in trainer.loss_history]
+    assert losses[-1] < losses[0] - 0.2
+    for name, parameter in trained_tensors(trainer).items():
+        assert not torch.equal(parameter, before[name]), name
+
+
+def test_the_teacher_stays_as_it_is_and_out_of_the_student(make) -> None:
+    trainer, train_data = make(epochs=2)
+    teacher_before = {name: value.clone() for name, value in trainer.teacher.state_dict().items()}
+    modes = []
+    trainer.teacher.encoder.register_forward_pre_hook(
+        lambda module, _: modes.append((module.training, torch.is_grad_enabled()))
+    )
+    trainer.fit(train_data)
+    assert set(modes) == {(False, False)}
+    assert all(torch.equal(value, teacher_before[name]) for name, value in trainer.teacher.state_dict().items())
+    assert not any(p.requires_grad for p in trainer.teacher.parameters())
+    in_optimizer = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert not any(id(p) in in_optimizer for p in trainer.teacher.parameters())
+    assert set(checkpoint.load(trainer.best_file)["state_dict"]) == set(trainer.model.state_dict())
+    assert not any("teacher" in name or "heads" in name or "parts" in name for name in trainer.model.state_dict())
+    assert trainer.model.n_parameters() == sum(p.numel() for p in trainer.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("weights", "names", "has_heads"),
+    [
+        ({}, ("next_item", "soft_targets", "contrastive", "predictive"), True),
+        ({"contrastive_weight": 0, "predictive_weight": 0}, ("next_item", "soft_targets"), False),
+        ({"kd_weight": 0}, ("next_item", "contrastive", "predictive"), True),
+        ({"kd_weight": 1, "predictive_weight": 0}, ("soft_targets", "contrastive"), True),
+        ({"kd_weight": 0, "contrastive_weight": 0, "predictive_weight": 0}, ("next_item",), False),
+    ],
+)
+def test_a_weight_of_zero_turns_its_part_off(make, weights: dict, names: tuple, has_heads: bool) -> None:
+    trainer, train_data = make(**weights)
+    trainer.is_head = torch.zeros(trainer.model.n_items, dtype=torch.bool)
+    parts = trainer.loss_parts(next(iter(train_data)))
+    assert trainer.loss_names == names
+    assert len(parts) == len(names)
+    assert all(part > 0 for part in parts)
+    assert (trainer.recombination is not None) == has_heads
+
+
+def test_without_any_distillation_there_is_no_teacher(small_config, tmp_path: Path) -> None:
+    config = small_config(kd_weight=0, contrastive_weight=0, predictive_weight=0, epochs=1)
+    train = SessionDataset(config).build()[0]
+    trainer = DistillationTrainer(config, ODRec(config, train), None, tmp_path / "run")
+    trainer.fit(SessionWindowLoader(config, train))
+    assert trainer.teacher is None
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
+def test_parts_are_weighted_as_configured(make) -> None:
+    trainer, train_data = make(kd_weight=0.25, temperature=2.0, contrastive_weight=0, predictive_weight=0, **SASREC)
+    student, teacher = trainer.model.eval(), trainer.teacher
+    batch = next(iter(train_data))
+    cases = student.training_cases(batch)
+    scores = student.item_table.scores(cases.case_repr)
+    teacher_scores = teacher.item_table.scores(teacher.training_cases(batch).case_repr)
+    expected = (
+        0.75 * torch.nn.functional.cross_entropy(scores, cases.pos_items),
+        0.25 * soft_target_loss(scores, teacher_scores, 2.0),
+    )
+    torch.testing.assert_close(trainer.loss_parts(batch), expected)
+
+
+@pytest.mark.parametrize("teacher_class", [SASRecTeacher, GRU4RecTeacher])
+def test_a_teacher_of_another_width_serves(make, teacher_class: type) -> None:
+    trainer, train_data = make(teacher_class, teacher_size=24)
+    trainer.is_head = torch.arange(trainer.model.n_items) % 5 == 0
+    assert all(part.isfinite() for part in trainer.loss_parts(next(iter(train_data))))
+
+
+def test_the_student_can_start_from_its_teacher(make) -> None:
+    trainer, _ = make(init_from_teacher=True, item_order="teacher")
+    student, teacher = trainer.model, trainer.teacher
+    for ours, theirs in zip(student.encoder.parameters(), teacher.encoder.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    error = (student.item_table.to_matrix() - teacher.item_table.to_matrix()).square().sum()
+    assert error < 0.9 * teacher.item_table.to_matrix().square().sum()
+    assert not torch.equal(student.item_table.item_order, torch.arange(student.n_items))

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_odrec import run
+from recbole_odrec.errors import UserError
+from recbole_odrec.trainer import checkpoint
+
+
+@pytest.fixture
+def settings(small_config) -> dict[str, object]:
+    """Settings of a one-epoch run on ml-small."""
+    config = small_config(epochs=1)
+    return {**config.external_config_dict, "data_path": str(Path(config["data_path"]).parent), "epochs": 1}
+
+
+@pytest.fixture
+def go(settings):
+    def start(**overrides: object) -> dict:
+        return run("ODRec", "ml-small", config_dict={**settings, **overrides})
+
+    return start
+
+
+def test_a_teacher_is_reused_only_for_the_same_data_configuration_and_seed(go, caplog) -> None:
+    with caplog.at_level(logging.INFO):
+        first = go()
+        assert "reusing" not in caplog.text
+        second = go()
+    assert "teacher: reusing" in caplog.text
+    assert first["phases"]["teacher"]["source"] == "trained"
+    assert second["phases"]["teacher"]["source"] == "cache"
+    # The student does not notice: same seeds, same numbers.
+    assert second["phases"]["student"]["test"] == first["phases"]["student"]["test"]
+    assert second["phases"]["teacher"]["test"] == first["phases"]["teacher"]["test"]
+    sources = [
+        go(**changed)["phases"]["teacher"]["source"]
+        for changed in ({"seed": 7}, {"learning_rate": 0.01}, {"MAX_ITEM_LIST_LENGTH": 10}, {"teacher_cache": False})
+    ]
+    assert sources == ["trained"] * 4
+    # What concerns the student alone leaves the teacher as it is.
+    assert go(kd_weight=0.5, compression_rate=3)["phases"]["teacher"]["source"] == "cache"
+
+
+def test_a_teacher_checkpoint_serves_without_training(go) -> None:
+    first = go(teacher_config={"hidden_size": 24}, teacher="GRU4RecTeacher")
+    path = first["phases"]["teacher"]["checkpoint"]
+    second = go(teacher_checkpoint=path)
+    assert second["phases"]["teacher"]["source"] == "checkpoint"
+    assert second["phases"]["teacher"]["model"] == "GRU4RecTeacher"
+    assert second["phases"]["teacher"]["test"] == first["phases"]["teacher"]["test"]
+
+
+def test_a_teacher_of_longer_sessions_serves_shorter_ones(go) -> None:
+    path = go()["phases"]["teacher"]["checkpoint"]
+    assert go(teacher_checkpoint=path, MAX_ITEM_LIST_LENGTH=10)["phases"]["teacher"]["source"] == "checkpoint"
+    with pytest.raises(UserError, match="at most 20 items, this run has MAX_ITEM_LIST_LENGTH=30"):
+        go(teacher_checkpoint=path, MAX_ITEM_LIST_LENGTH=30)
+
+
+def test_an_unusable_checkpoint_is_refused_before_anything_is_trained(go, tmp_path: Path) -> None:
+    good = Path(go()["phases"]["teacher"]["checkpoint"])
+    cases = {
+        "missing.pth": (None, "does not exist"),
+        "truncated.pth": (good.read_bytes()[:-2000], "not a readable"),
+        "text.pth": (b"not a checkpoint", "not a readable"),
+    }
+    for name, (content, message) in cases.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            go(teacher_checkpoint=str(tmp_path / name))
+    state = checkpoint.load(good)
+    torch.save({**state, "format": "another"}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="not a checkpoint of this version"):
+        go(teacher_checkpoint=str(tmp_path / "other.pth"))
+    checkpoint.save(tmp_path / "items.pth", {**state, "items": "000000000000"})
+    with pytest.raises(UserError, match="trained on another item set"):
+        go(teacher_checkpoint=str(tmp_path / "items.pth"))
+
+
+def test_a_pickle_is_never_executed(go, tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "executed",))
+
+    torch.save({"format": checkpoint.FORMAT, "state_dict": Bomb()}, tmp_path / "bomb.pth")
+    with pytest.raises(UserError, match="not a readable"):
+        go(teacher_checkpoint=str(tmp_path / "bomb.pth"))
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("teacher", ["SASRec", "STAMP", "CORE"])
+def test_recboles_models_teach(go, teacher: str) -> None:
+    result = go(teacher=teacher, teacher_config={"train_batch_size": 1024})
+    assert result["phases"]["teacher"]["model"] == teacher
+    assert result["phases"]["teacher"]["parameters"]["compression_rate"] == 1
+    losses = result["phases"]["student"]["losses"][0]
+    assert losses["soft_targets"] > 0
+    assert losses["contrastive"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"teacher": "BPR"}, "BPR cannot be the teacher"),
+        ({"teacher": "Caser"}, "Caser cannot be the teacher"),
+        ({"teacher": "SASRecc"}, "no model named `SASRecc` \\(did you mean `SASRec`"),
+        ({"teacher_config": {"hidden_sise": 8}}, "unknown key `hidden_sise` in teacher_config .*`hidden_size`"),
+        ({"teacher_config": {"hidden_size": 15, "n_heads": 2}}, "n_heads=2, expected a divisor"),
+    ],
+)
+def test_a_teacher_that_cannot_be_is_refused_before_training(go, changed: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        go(**changed)
+    assert "\n" not in str(error.value)
