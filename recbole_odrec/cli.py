@@ -59,7 +59,7 @@ def parse_train_arguments(words: Sequence[str]) -> TrainArguments:
         elif name == "--resume":
             resume = value if equals else True
         elif not name.startswith("--") or not equals:
-            hint = f"--{name.lstrip('-')}=VALUE"
+            hint = f"--{name.lstrip('-')}={value or 'VALUE'}"
             raise UserError(f"cannot read `{word}`: keys are written {hint}, with `=` and no blanks.")
         elif "=" in value:
             raise UserError(f"cannot read `{word}`: a value with `=` goes into a file given with --config_files=FILE.")

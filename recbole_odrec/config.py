@@ -181,14 +181,26 @@ def dataset_properties(dataset: str, known: Iterable[str]) -> dict[str, Any]:
     return {key: value for key, value in _load_properties(f"dataset/{dataset}").items() if key in known}
 
 
+def mend_sequential_defaults(config: Config) -> None:
+    """Defaults with which no sequential model can run, RecBole's own included, become ones with which it can.
+
+    Negative samples beside a cross-entropy loss are an error, yet RecBole's default; the columns it loads of a data set
+    it does not know lack the time. What the user gives stays as given.
+    """
+    internal, external = config.internal_config_dict, config.external_config_dict
+    values = {**internal, **external}
+    if values.get("loss_type") == "CE":
+        internal["train_neg_sample_args"] = None
+    if internal["load_col"] == _RECBOLE_LOAD_COL:
+        internal["load_col"] = {"inter": _needed_columns(values)}
+
+
 def add_our_properties(config: Config, model: str, dataset: str) -> None:
     """Lays our property files over RecBole's and checks what the user gave (called while a Config is being made)."""
     internal = config.internal_config_dict
     internal.update(_load_properties("overall"))
     internal.update(_load_properties(f"model/{model}"))
     internal.update(dataset_properties(dataset, internal))
-    if internal["load_col"] == _RECBOLE_LOAD_COL:
-        internal["load_col"] = {"inter": _needed_columns({**internal, **config.external_config_dict})}
     check_keys(config.external_config_dict, internal, f"for {model}")
     values = {**internal, **config.external_config_dict}
     _check_valid_metric(values)

@@ -15,7 +15,7 @@ from recbole.utils import get_trainer, init_logger, init_seed, set_color
 from torch import Tensor
 
 from recbole_odrec import result as results
-from recbole_odrec.config import make_config
+from recbole_odrec.config import DistillationConfig, make_config, parse
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
@@ -24,7 +24,7 @@ from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.run_folder import find_unfinished, new_run_folder
 from recbole_odrec.trainer import DistillationTrainer, ResumableTrainer, checkpoint
 from recbole_odrec.trainer.resumable import phase_log
-from recbole_odrec.trainer.teacher_phase import provide_teacher
+from recbole_odrec.trainer.teacher_phase import plan_teacher, provide_teacher
 
 
 def run(
@@ -56,9 +56,12 @@ def run(
         if resume:
             raise UserError(f"--resume continues {', '.join(OUR_MODELS)}; RecBole's {model} keeps no exact state.")
         return _run_baseline(config)
-    run_dir = find_unfinished(config, resume) if resume else new_run_folder(config)
-    _start_logging(config)
+    run_dir = find_unfinished(config, resume) if resume else None
     train_data, valid_data, test_data = _prepare_data(config)
+    _check_models(config, train_data)
+    # Only now, with all input checked, does the run write anything.
+    run_dir = run_dir or new_run_folder(config)
+    _start_logging(config, train_data)
     if config["model"] == "ODRec":
         phases = _run_odrec(config, run_dir, train_data, valid_data, test_data, bool(resume))
     else:
@@ -72,10 +75,8 @@ def run(
 def _run_odrec(config: Config, run_dir: Path, train_data: Any, valid_data: Any, test_data: Any, resume: bool) -> dict:
     """Phase 1: the teacher. Phase 2: the student. Then both meet the test set, once."""
     show_progress = config["show_progress"]
-    student = _build_model(config, train_data)
     phases, teacher = {}, None
-    trainer = DistillationTrainer(config, student, run_dir=run_dir)
-    if trainer.distillation.needs_teacher:
+    if parse(DistillationConfig, config).needs_teacher:
         teacher = provide_teacher(config, train_data, valid_data, run_dir, resume, show_progress)
     with phase_log(run_dir, "student"):
         # Seeded again: the student is the same whether its teacher was trained just now or reused.
@@ -109,11 +110,11 @@ def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any,
 
 def _run_baseline(config: Config) -> dict[str, Any]:
     """A RecBole model with RecBole's own data set, loaders and trainer, reported as ours are."""
-    run_dir = new_run_folder(config)
-    _start_logging(config)
-    data = create_dataset(config)
-    train_data, valid_data, test_data = data_preparation(config, data)
+    init_seed(config["seed"], config["reproducibility"])
+    train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
     model = _build_model(config, train_data)
+    run_dir = new_run_folder(config)
+    _start_logging(config, train_data)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.saved_model_file = str(run_dir / "best.pth")
     start = perf_counter()
@@ -133,16 +134,24 @@ def _run_baseline(config: Config) -> dict[str, Any]:
 # ---------------------------------------------------------------------- steps
 
 
-def _start_logging(config: Config) -> None:
-    init_seed(config["seed"], config["reproducibility"])
+def _check_models(config: Config, train_data: Any) -> None:
+    """Builds student and teacher once, so that what cannot be built is refused before anything is written."""
+    _build_model(config, train_data)
+    if config["model"] == "ODRec" and parse(DistillationConfig, config).needs_teacher:
+        plan_teacher(config, train_data)
+
+
+def _start_logging(config: Config, train_data: Any) -> None:
     if config["reproducibility"]:
         torch.use_deterministic_algorithms(True, warn_only=True)
     init_logger(config)
     logging.getLogger().info(config)
+    logging.getLogger().info(train_data._dataset)
 
 
 def _prepare_data(config: Config) -> tuple[SessionWindowLoader, Any, Any]:
     """Our loader for training, RecBole's for evaluation."""
+    init_seed(config["seed"], config["reproducibility"])
     try:
         data = create_dataset(config)
         train_data, valid_data, test_data = data_preparation(config, data)
@@ -151,7 +160,6 @@ def _prepare_data(config: Config) -> tuple[SessionWindowLoader, Any, Any]:
     except (ValueError, KeyError, TypeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"dataset `{config['dataset']}` could not be prepared: {reason}") from error
-    logging.getLogger().info(data)
     return SessionWindowLoader(config, train_data._dataset, config["shuffle"]), valid_data, test_data
 
 

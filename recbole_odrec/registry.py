@@ -17,7 +17,7 @@ import recbole.model.sequential_recommender
 import recbole.trainer
 from recbole.config import Config
 from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.utils import get_model
+from recbole.utils import ModelType, get_model
 
 from recbole_odrec.errors import UserError, did_you_mean
 
@@ -28,6 +28,9 @@ _PACKAGES = (
     "context_aware_recommender",
     "knowledge_aware_recommender",
 )
+
+# RecBole looks for these in a package that imports both libraries, which it does not require.
+_NEED_A_PACKAGE = ("LightGBM", "XGBoost")
 
 
 def register() -> None:
@@ -53,7 +56,7 @@ def register() -> None:
 
 def _hook_properties() -> None:
     """Our property files join RecBole's when a Config is made for one of our models, and its keys are checked."""
-    from recbole_odrec.config import add_our_properties
+    from recbole_odrec.config import add_our_properties, mend_sequential_defaults
 
     original = Config._load_internal_config_dict
     if hasattr(original, "__wrapped__"):
@@ -62,6 +65,8 @@ def _hook_properties() -> None:
     @functools.wraps(original)
     def load(self: Config, model: str, model_class: type, dataset: str) -> None:
         original(self, model, model_class, dataset)
+        if model_class.type == ModelType.SEQUENTIAL:
+            mend_sequential_defaults(self)
         if model in OUR_MODELS:
             add_our_properties(self, model, dataset)
 
@@ -76,13 +81,21 @@ def model_class(name: str) -> type[AbstractRecommender]:
     """
     try:
         return get_model(name)
+    except ModuleNotFoundError as error:
+        if name in _NEED_A_PACKAGE:
+            raise UserError(f"{name} needs the package {error.name}: pip install {error.name}") from error
+        raise _unknown(name) from None
     except (ValueError, AttributeError):
-        raise UserError(f"no model named `{name}`{did_you_mean(name, model_names())}.") from None
+        raise _unknown(name) from None
+
+
+def _unknown(name: str) -> UserError:
+    return UserError(f"no model named `{name}`{did_you_mean(name, model_names())}.")
 
 
 def model_names() -> list[str]:
     """Names of all models that `--model=` takes."""
-    names = set(OUR_MODELS)
+    names = {*OUR_MODELS, *_NEED_A_PACKAGE}
     for package_name in _PACKAGES:
         package = importlib.import_module(f"recbole.model.{package_name}")
         names.update(name for name, value in vars(package).items() if isinstance(value, type))

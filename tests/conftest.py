@@ -15,6 +15,8 @@ from recbole_odrec.config import make_config
 
 ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k"
 
+torch.set_num_threads(1)  # these networks are too small to share, and the machine may be busy
+
 # A network that trains in seconds; everything else as shipped.
 SMALL = {
     "hidden_size": 16,

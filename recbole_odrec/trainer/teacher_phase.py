@@ -44,6 +44,33 @@ class TeacherPhase:
     checkpoint: Path
 
 
+@dataclass
+class TeacherPlan:
+    """A teacher that can serve, before any training: its configuration, its model, and weights if it is given."""
+
+    config: Config
+    model: nn.Module
+    weights: Path | None
+
+
+def plan_teacher(config: Config, train_data: Any) -> TeacherPlan:
+    """Builds the teacher that the configuration asks for and finds out whether it can serve; writes nothing.
+
+    Raises:
+        UserError: a teacher that cannot serve, or a checkpoint that is missing, corrupt or of another item set.
+    """
+    distillation = parse(DistillationConfig, config)
+    path = distillation.teacher_checkpoint and Path(distillation.teacher_checkpoint)
+    if path:
+        phase_config = _config_of_checkpoint(config, path, train_data)
+    else:
+        phase_config = teacher_config(config, distillation.teacher, distillation.teacher_config)
+    model = _build(phase_config, train_data)
+    if path:
+        model.load_state_dict(checkpoint.load(path)["state_dict"])
+    return TeacherPlan(phase_config, model, path or None)
+
+
 def provide_teacher(
     config: Config, train_data: Any, valid_data: Any, run_dir: Path, resume: bool = False, show_progress: bool = False
 ) -> TeacherPhase:
@@ -57,30 +84,33 @@ def provide_teacher(
         show_progress: progress bars.
 
     Raises:
-        UserError: a teacher that cannot serve, or a checkpoint that is missing, corrupt or of another item set.
+        UserError: as `plan_teacher`.
     """
-    distillation = parse(DistillationConfig, config)
-    if distillation.teacher_checkpoint is not None:
-        return _from_checkpoint(config, distillation, Path(distillation.teacher_checkpoint), train_data, run_dir)
-    phase_config = teacher_config(config, distillation.teacher, distillation.teacher_config)
-    trainer = _trainer(phase_config, train_data, run_dir)
-    name = f"{distillation.teacher}-{config['dataset']}-{_key(phase_config, train_data)}"
+    plan = plan_teacher(config, train_data)
+    log = logging.getLogger()
+    if plan.weights is not None:
+        log.info(f"teacher: {plan.config['model']} from {plan.weights}")
+        return _loaded(ResumableTrainer(plan.config, plan.model, run_dir, "teacher"), plan.weights, "checkpoint")
+    name = f"{plan.config['model']}-{config['dataset']}-{_key(plan.config, train_data)}"
     cached = Path(config["checkpoint_dir"]) / "teachers" / name
-    if distillation.teacher_cache and not trainer.last_file.is_file() and (cached / "best.pth").is_file():
-        logging.getLogger().info(f"teacher: reusing {cached}, trained with the same data, configuration and seed")
-        return _loaded(trainer, cached / "best.pth", "cache")
+    is_begun = (run_dir / "teacher" / "last.pth").is_file()
+    if config["teacher_cache"] and not is_begun and (cached / "best.pth").is_file():
+        log.info(f"teacher: reusing {cached}, trained with the same data, configuration and seed")
+        return _loaded(ResumableTrainer(plan.config, plan.model, run_dir, "teacher"), cached / "best.pth", "cache")
+    run_dir.mkdir(parents=True, exist_ok=True)
     with phase_log(run_dir, "teacher"):
-        init_seed(phase_config["seed"], phase_config["reproducibility"])
+        trainer = ResumableTrainer(plan.config, plan.model, run_dir, "teacher")
+        init_seed(plan.config["seed"], plan.config["reproducibility"])
         if resume:
             trainer.resume()
-        trainer.fit(_rows_for(trainer.model, phase_config, train_data), valid_data, show_progress=show_progress)
-    if distillation.teacher_cache:
+        trainer.fit(_rows_for(plan.model, plan.config, train_data), valid_data, show_progress=show_progress)
+    if config["teacher_cache"]:
         _publish(trainer, cached)
     return _loaded(trainer, trainer.best_file, "trained")
 
 
-def _trainer(phase_config: Config, train_data: Any, run_dir: Path) -> ResumableTrainer:
-    """Builds model and trainer; a RecBole model is tried as a teacher before any time is spent on it."""
+def _build(phase_config: Config, train_data: Any) -> nn.Module:
+    """The untrained model; a RecBole model is tried as a teacher before any time is spent on it."""
     kind = model_class(phase_config["model"])
     init_seed(phase_config["seed"], phase_config["reproducibility"])
     try:
@@ -88,14 +118,35 @@ def _trainer(phase_config: Config, train_data: Any, run_dir: Path) -> ResumableT
     except UserError:
         raise
     except Exception as error:  # a model of another kind misses its own settings or features in any way
+        reason = " ".join(str(error).split())
         raise UserError(
             f"{kind.__name__} cannot be the teacher: it could not be built from this data "
-            f"({type(error).__name__}: {error})."
+            f"({type(error).__name__}: {reason})."
         ) from error
     if not isinstance(model, SessionRecommender):
         ProductTeacher(model)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    return ResumableTrainer(phase_config, model, run_dir, "teacher")
+    return model
+
+
+def _config_of_checkpoint(config: Config, path: Path, train_data: Any) -> Config:
+    """The configuration that rebuilds the network stored in a checkpoint of an earlier run."""
+    state = checkpoint.load(path)
+    n_items = int(train_data._dataset.item_num)
+    if state["items"] != checkpoint.item_fingerprint(train_data._dataset):
+        raise UserError(
+            f"{path}: this {state['model']} was trained on another item set ({state['n_items']} items, this data has "
+            f"{n_items}); train a teacher on {config['dataset']} or give the data it was trained on."
+        )
+    network = {key: state["config"][key] for key in model_keys(state["model"]) if key in state["config"]}
+    phase_config = teacher_config(config, state["model"], network)
+    longest, ours = state["config"]["MAX_ITEM_LIST_LENGTH"], config["MAX_ITEM_LIST_LENGTH"]
+    if longest < ours:
+        raise UserError(
+            f"{path}: this {state['model']} reads sessions of at most {longest} items, this run has "
+            f"MAX_ITEM_LIST_LENGTH={ours}; set it to {longest} or less."
+        )
+    phase_config["MAX_ITEM_LIST_LENGTH"] = longest
+    return phase_config
 
 
 def _rows_for(model: nn.Module, phase_config: Config, train_data: Any) -> Any:
@@ -120,31 +171,6 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source) -> Teach
         history.get("epoch_seconds", []),
         best_file,
     )
-
-
-def _from_checkpoint(
-    config: Config, distillation: DistillationConfig, path: Path, train_data: Any, run_dir: Path
-) -> TeacherPhase:
-    """A teacher of an earlier run, rebuilt from the configuration stored with it."""
-    state = checkpoint.load(path)
-    n_items = int(train_data._dataset.item_num)
-    if state["items"] != checkpoint.item_fingerprint(train_data._dataset):
-        raise UserError(
-            f"{path}: this {state['model']} was trained on another item set ({state['n_items']} items, this data has "
-            f"{n_items}); train a teacher on {config['dataset']} or give the data it was trained on."
-        )
-    network = {key: state["config"][key] for key in model_keys(state["model"]) if key in state["config"]}
-    phase_config = teacher_config(config, state["model"], network)
-    longest, ours = state["config"]["MAX_ITEM_LIST_LENGTH"], config["MAX_ITEM_LIST_LENGTH"]
-    if longest < ours:
-        raise UserError(
-            f"{path}: this {state['model']} reads sessions of at most {longest} items, this run has "
-            f"MAX_ITEM_LIST_LENGTH={ours}; set it to {longest} or less."
-        )
-    phase_config["MAX_ITEM_LIST_LENGTH"] = longest
-    trainer = _trainer(phase_config, train_data, run_dir)
-    logging.getLogger().info(f"teacher: {state['model']} from {path}")
-    return _loaded(trainer, path, "checkpoint")
 
 
 def _key(phase_config: Config, train_data: Any) -> str:

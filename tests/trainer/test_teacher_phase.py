@@ -110,7 +110,11 @@ def test_recboles_models_teach(go, teacher: str) -> None:
         ({"teacher": "BPR"}, "BPR cannot be the teacher"),
         ({"teacher": "Caser"}, "Caser cannot be the teacher"),
         ({"teacher": "SASRecc"}, "no model named `SASRecc` \\(did you mean `SASRec`"),
-        ({"teacher_config": {"hidden_sise": 8}}, "unknown key `hidden_sise` in teacher_config .*`hidden_size`"),
+        ({"teacher_config": {"hidden_sise": 8}}, "unknown key `hidden_sise` for SASRecTeacher .*`hidden_size`"),
+        (
+            {"teacher": "GRU4Rec", "teacher_config": {"hidden_sise": 8}},
+            "unknown key `hidden_sise` in teacher_config for GRU4Rec .*`hidden_size`",
+        ),
         ({"teacher_config": {"hidden_size": 15, "n_heads": 2}}, "n_heads=2, expected a divisor"),
     ],
 )

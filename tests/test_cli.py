@@ -1,0 +1,74 @@
+"""What a user types, and what comes back when it is wrong: one line, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recbole_odrec.cli import main, parse_train_arguments
+from recbole_odrec.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--tt_rnak=8"], "unknown key `tt_rnak` for ODRec (did you mean `tt_ranks`?)"),
+        (["--kd_wieght=0.3"], "did you mean `kd_weight`?"),
+        (["--topk", "20"], "cannot read `--topk`: keys are written --topk=VALUE"),
+        (["topk=20"], "cannot read `topk=20`: keys are written --topk=20"),
+        (["--eval_args={'mode'='full'}"], "goes into a file given with --config_files"),
+        (["--model"], "--model needs a value"),
+        (["--model=ODRex"], "no model named `ODRex` (did you mean `ODRec`?)"),
+        (["--model=SASRecTeacher", "--kd_weight=0.3"], "unknown key `kd_weight` for SASRecTeacher"),
+        (["--epochs=many"], "epochs='many', expected a whole number (such as 30)"),
+        (["--kd_weight=1.5"], "kd_weight=1.5, expected a number in [0, 1]"),
+        (["--kd_weight=high"], "kd_weight='high', expected a number."),
+        (["--teacher_cache=1"], "teacher_cache=1, expected True or False"),
+        (["--compression_rate=1000000"], "nearest feasible rate is"),
+        (["--hidden_size=100", "--n_heads=3"], "n_heads=3, expected a divisor of hidden_size=100"),
+        (["--item_shape=[3,4]", "--dim_shape=[8,16]", "--tt_ranks=4"], "holds 12 items, expected at least 1683"),
+        (["--dataset=nothing"], "nothing.inter does not exist: dataset `nothing` needs it"),
+        (["--config_files=absent.yaml"], "configuration file absent.yaml does not exist"),
+        (["--teacher_checkpoint=absent.pth"], "checkpoint absent.pth does not exist"),
+        (["--teacher=BPR"], "BPR cannot be the teacher: "),
+        (["--valid_metric=NDCG@7"], "valid_metric='NDCG@7' is not among the metrics computed"),
+        (["--resume"], "nothing to resume"),
+        (["--resume=elsewhere"], "not a run folder"),
+        (["--model=GRU4Rec", "--resume"], "RecBole's GRU4Rec keeps no exact state"),
+        (["--metrics=['Recal']"], "valid_metric='NDCG@10' is not among"),
+        (["--learner=adam", "--learner=sgd"], "refused by RecBole: "),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(words: list[str], message: str, capsys) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("recbole_odrec: ")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not list(Path().rglob("*.pth"))
+    assert not list(Path().rglob("run.json"))
+
+
+def test_a_malformed_config_file_is_one_line(capsys) -> None:
+    Path("bad.yaml").write_text("epochs: [1\n")
+    assert main(["--config_files=bad.yaml"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "not YAML" in captured.err
+
+
+def test_recboles_spellings_are_understood() -> None:
+    asked = parse_train_arguments(
+        ["-m", "GRU4Rec", "--dataset", "tmall", "--config_files", "a b", "--epochs=3", "--resume=x"]
+    )
+    assert asked == ("GRU4Rec", "tmall", ["a", "b"], ["--epochs=3"], "x")
+    assert parse_train_arguments([]) == ("ODRec", "ml-100k", [], [], False)
+    with pytest.raises(UserError):
+        parse_train_arguments(["--epochs"])
+
+
+def test_help_names_the_options(capsys) -> None:
+    assert main(["--help"]) == 0
+    assert "--resume" in capsys.readouterr().out
