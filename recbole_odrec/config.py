@@ -23,6 +23,7 @@ from recbole_odrec.errors import UserError, did_you_mean
 ENCODERS = ("sasrec", "gru")
 READOUTS = ("soft_attention", "last")
 ITEM_ORDERS = ("none", "teacher")
+LEARNING_RATE_DECAYS = ("none", "linear")
 
 # Keys RecBole reads without a default in any property file.
 _RECBOLE_EXTRA_KEYS = {
@@ -204,6 +205,10 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
     check_keys(config.external_config_dict, internal, f"for {model}")
     values = {**internal, **config.external_config_dict}
     _check_valid_metric(values)
+    average = values["average_decay"]
+    _require(isinstance(average, (int, float)) and 0 <= average < 1, "average_decay", average, "a number in [0, 1)")
+    decay = values["learning_rate_decay"]
+    _require(decay in LEARNING_RATE_DECAYS, "learning_rate_decay", decay, f"one of {', '.join(LEARNING_RATE_DECAYS)}")
     for part in (NetworkConfig, TableConfig, DistillationConfig) if model == "ODRec" else (NetworkConfig,):
         parse(part, values)
 

@@ -12,7 +12,9 @@ from typing import Any
 from recbole.config import Config
 from recbole.trainer import Trainer
 from recbole.utils import get_local_time, set_color
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.trainer import checkpoint
@@ -62,8 +64,34 @@ class ResumableTrainer(Trainer):
         self.epoch_seconds: list[float] = []
         self.loss_history: list[dict[str, float]] = []
         self.best_epoch = -1
+        decay = config["average_decay"] or 0.0  # absent from the configurations of RecBole's own models
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
         self._item_fingerprint = ""
         self._validates = True
+
+    # ------------------------------------------------------------------ weight averaging
+
+    def _build_optimizer(self, **kwargs: Any) -> Optimizer:
+        optimizer = super()._build_optimizer(**kwargs)
+        optimizer.register_step_post_hook(self._update_average)
+        return optimizer
+
+    def _update_average(self, *_: object) -> None:
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The weights that are validated and kept: the average where there is one."""
+        return (self.model if self.average is None else self.average.module).state_dict()
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict]:
+        if self.average is None:
+            return super()._valid_epoch(valid_data, show_progress)
+        trained, self.model = self.model, self.average.module
+        try:
+            return super()._valid_epoch(valid_data, show_progress)
+        finally:
+            self.model = trained
 
     # ------------------------------------------------------------------ training
 
@@ -96,6 +124,9 @@ class ResumableTrainer(Trainer):
     ) -> tuple[float, ...]:
         """One epoch; returns the mean of each part of the loss over batches."""
         train_data.generator.manual_seed(self.config["seed"] + epoch_idx)
+        decayed = 1 - epoch_idx / self.epochs if self.config["learning_rate_decay"] == "linear" else 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * decayed
         start = perf_counter()
         total = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         self.epoch_seconds.append(perf_counter() - start)
@@ -134,7 +165,7 @@ class ResumableTrainer(Trainer):
             "items": self._item_fingerprint,
             "n_items": int(self.model.n_items),
             "epoch": epoch,
-            "state_dict": self.model.state_dict(),
+            "state_dict": self._weights(),
         }
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: object) -> None:
@@ -148,10 +179,16 @@ class ResumableTrainer(Trainer):
 
     def _training_state(self) -> dict[str, Any]:
         """State beside the model's that training needs; subclasses add theirs."""
-        return {"optimizer": self.optimizer.state_dict()}
+        state = {"optimizer": self.optimizer.state_dict(), "state_dict": self.model.state_dict()}
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
+        return state
 
     def _load_training_state(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["state_dict"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
     def _save_last(self, epoch: int) -> None:
         best = self.best_valid_result
@@ -184,7 +221,6 @@ class ResumableTrainer(Trainer):
         state = checkpoint.load(Path(resume_file))
         if state["model"] != type(self.model).__name__ or "training" not in state:
             raise UserError(f"{resume_file} is not a last.pth of {type(self.model).__name__}.")
-        self.model.load_state_dict(state["state_dict"])
         self._load_training_state(state["training"])
         self.start_epoch, self.cur_step = state["epoch"] + 1, state["cur_step"]
         self.best_epoch, self.best_valid_score = state["best_epoch"], state["best_valid_score"]

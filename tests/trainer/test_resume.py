@@ -1,0 +1,95 @@
+"""A run killed at any point and resumed ends as one never killed: SIGKILL, both phases, deterministic mode."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recbole_odrec.trainer import checkpoint
+
+EPOCHS = 5
+
+
+def command(small_data: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "recbole_odrec", "train", "--model=ODRec", "--dataset=ml-small"),
+        *(f"--data_path={small_data}", f"--epochs={EPOCHS}", "--stopping_step=10", "--hidden_size=16"),
+        *("--compression_rate=2", "--MAX_ITEM_LIST_LENGTH=20", "--train_batch_size=128", "--show_progress=False"),
+        *("--metric_decimal_place=10", "--init_from_teacher=True", "--item_order=teacher", *more),
+    ]
+
+
+def start(folder: Path, small_data: Path, *more: str) -> subprocess.Popen:
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with (folder / "output.txt").open("a") as output:
+        return subprocess.Popen(
+            command(small_data, *more), cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+
+
+def finish(folder: Path, small_data: Path, *more: str) -> dict:
+    process = start(folder, small_data, *more)
+    assert process.wait(timeout=300) == 0, (folder / "output.txt").read_text()[-2000:]
+    path = (folder / "output.txt").read_text().splitlines()[-1]
+    return json.loads((folder / path).read_text())
+
+
+def numbers(result: dict) -> dict:
+    """Everything of a result that must not depend on where it was interrupted."""
+    kept = ("valid", "test", "losses", "best_epoch", "parameters")
+    return {phase: {key: report.get(key) for key in kept} for phase, report in result["phases"].items()}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    return finish(tmp_path_factory.mktemp("reference"), small_data)
+
+
+@pytest.mark.parametrize("phase", ["teacher", "student"])
+def test_sigkill_and_resume_equals_a_run_never_killed(
+    uninterrupted: dict, small_data: Path, tmp_path: Path, phase: str
+) -> None:
+    folder = tmp_path / "killed"
+    process = start(folder, small_data)
+    deadline = time.monotonic() + 200
+    while not (found := list(folder.glob(f"saved/ODRec-*/{phase}/last.pth"))):
+        assert process.poll() is None, (folder / "output.txt").read_text()[-2000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.1)  # somewhere inside an epoch
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoint.load(found[0])["epoch"] < EPOCHS - 1, "killed too late to show anything"
+    assert not list(folder.glob("saved/*/result.json"))
+
+    resumed = finish(folder, small_data, "--resume")
+    assert numbers(resumed) == numbers(uninterrupted)
+    assert "resumed after epoch" in (folder / "output.txt").read_text()
+    # The interrupted run went on in its own folder, and is finished now.
+    assert len(list(folder.glob("saved/ODRec-*"))) == 1
+    again = start(folder, small_data, "--resume")
+    assert again.wait(timeout=60) == 2
+
+
+def test_a_kill_between_the_phases_and_after_the_last_epoch(
+    uninterrupted: dict, small_data: Path, tmp_path: Path
+) -> None:
+    """The two other points: teacher complete and no student yet; student complete and no result yet."""
+    folder = tmp_path / "between"
+    result = finish(folder, small_data)
+    run_dir = folder / Path(result["path"]).parent
+    (run_dir / "result.json").unlink()
+    assert numbers(finish(folder, small_data, "--resume")) == numbers(uninterrupted)
+
+    (run_dir / "result.json").unlink()
+    for file in (run_dir / "student").iterdir():
+        file.unlink()
+    assert numbers(finish(folder, small_data, "--resume")) == numbers(uninterrupted)
