@@ -7,7 +7,7 @@ from recbole_odrec import compat
 
 compat.apply()  # before the first import of RecBole
 
-from recbole_odrec.registry import register  # noqa: E402
+from recbole_odrec.registration import register  # noqa: E402
 
 register()
 

@@ -1,4 +1,4 @@
-"""Configuration: RecBole's `Config` with our properties, checked strictly, then parsed once into typed parts.
+"""Configuration: RecBole's `Config` with our properties, its keys checked strictly.
 
 RecBole accepts any key of any type and drops arguments it does not understand. For our models an unknown key, a wrong
 type or a value out of range is an error before any data is read.
@@ -6,24 +6,30 @@ type or a value out of range is an error before any data is read.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import recbole
 import yaml
 from recbole.config import Config
-from recbole.utils import argument_list
+from recbole.utils import ModelType, argument_list
 
 from recbole_odrec.errors import UserError, did_you_mean
-
-ENCODERS = ("sasrec", "gru")
-READOUTS = ("soft_attention", "last")
-ITEM_ORDERS = ("none", "teacher")
-LEARNING_RATE_DECAYS = ("none", "linear")
+from recbole_odrec.registry import OUR_MODELS, model_class
+from recbole_odrec.settings import (
+    LEARNING_RATE_DECAYS,
+    PARSED_KEYS,
+    TYPES,
+    DistillationConfig,
+    NetworkConfig,
+    TableConfig,
+    parse,
+    require,
+)
 
 # Keys RecBole reads without a default in any property file.
 _RECBOLE_EXTRA_KEYS = {
@@ -33,133 +39,6 @@ _RECBOLE_EXTRA_KEYS = {
 
 # What RecBole loads of a data set it does not know: without the time, which every sequential model needs.
 _RECBOLE_LOAD_COL = {"inter": ["user_id", "item_id"]}
-
-
-# ---------------------------------------------------------------------- typed parts
-
-
-def _require(holds: bool, key: str, value: object, expected: str) -> None:
-    if not holds:
-        raise UserError(f"{key}={value!r}, expected {expected}.")
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Encoder and read-out, of teacher and student alike; `properties/model/*.yaml` explains each key."""
-
-    hidden_size: int
-    n_layers: int
-    hidden_dropout_prob: float
-    initializer_range: float
-    readout: str
-    encoder: str = "sasrec"
-    # What a network without attention has no key for.
-    inner_size: int = 1
-    n_heads: int = 1
-    attn_dropout_prob: float = 0.0
-
-    def __post_init__(self) -> None:
-        _require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {', '.join(ENCODERS)}")
-        _require(self.readout in READOUTS, "readout", self.readout, f"one of {', '.join(READOUTS)}")
-        for key in ("hidden_size", "inner_size", "n_layers", "n_heads"):
-            _require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
-        for key in ("hidden_dropout_prob", "attn_dropout_prob"):
-            _require(0 <= getattr(self, key) < 1, key, getattr(self, key), "a number in [0, 1)")
-        _require(self.initializer_range > 0, "initializer_range", self.initializer_range, "a number above 0")
-        if self.encoder == "sasrec":
-            fits = self.hidden_size % self.n_heads == 0
-            _require(fits, "n_heads", self.n_heads, f"a divisor of hidden_size={self.hidden_size}")
-
-
-@dataclass(frozen=True)
-class TableConfig:
-    """The student's item table: by rate, or by shapes and ranks."""
-
-    compression_rate: float
-    n_cores: int
-    stp_factor: int
-    item_shape: list[int] | None
-    dim_shape: list[int] | None
-    tt_ranks: int | list[int] | None
-    item_order: str
-
-    @property
-    def by_shapes(self) -> bool:
-        """Whether shapes and ranks are given, in place of a compression rate."""
-        return self.tt_ranks is not None
-
-    def __post_init__(self) -> None:
-        _require(self.item_order in ITEM_ORDERS, "item_order", self.item_order, f"one of {', '.join(ITEM_ORDERS)}")
-        if not self.by_shapes and (self.item_shape is not None or self.dim_shape is not None):
-            raise UserError("item_shape and dim_shape need tt_ranks too (for example --tt_ranks=60).")
-
-
-@dataclass(frozen=True)
-class DistillationConfig:
-    """Teacher and weights of the distillation losses."""
-
-    teacher: str
-    teacher_config: dict[str, Any]
-    teacher_checkpoint: str | None
-    teacher_cache: bool
-    init_from_teacher: bool
-    kd_weight: float
-    temperature: float
-    contrastive_weight: float
-    contrastive_temperature: float
-    predictive_weight: float
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.kd_weight <= 1, "kd_weight", self.kd_weight, "a number in [0, 1]")
-        for key in ("contrastive_weight", "predictive_weight"):
-            _require(getattr(self, key) >= 0, key, getattr(self, key), "a number of at least 0")
-        for key in ("temperature", "contrastive_temperature"):
-            _require(getattr(self, key) > 0, key, getattr(self, key), "a number above 0")
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether any part of the loss looks at a teacher."""
-        return max(self.kd_weight, self.contrastive_weight, self.predictive_weight) > 0
-
-
-Part = TypeVar("Part", NetworkConfig, TableConfig, DistillationConfig)
-
-# Keys whose types `parse` checks.
-_PARSED_KEYS = {field.name for part in (NetworkConfig, TableConfig, DistillationConfig) for field in fields(part)}
-
-_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "str": ((str,), "a word"),
-    "int": ((int,), "a whole number"),
-    "float": ((int, float), "a number"),
-    "bool": ((bool,), "True or False"),
-    "list": ((list, tuple), "a list"),
-    "dict": ((dict,), "a dictionary"),
-    "None": ((type(None),), "None"),
-}
-
-
-def parse(part: type[Part], config: Config | Mapping[str, Any], **given: object) -> Part:
-    """Reads one typed part out of a configuration.
-
-    Args:
-        part: the dataclass to fill; its annotations are the types allowed, its defaults stand for absent keys.
-        config: RecBole configuration or plain values.
-        given: values that go over the configuration's.
-
-    Raises:
-        UserError: a value of the wrong type or out of range.
-    """
-    values = {}
-    for field in fields(part):
-        value = given.get(field.name, config[field.name] if field.name in config else field.default)  # noqa: SIM401  # RecBole's Config has no `get`
-        kinds = [kind.split("[")[0].strip() for kind in str(field.type).split("|")]
-        allowed = [kind for name in kinds for kind in _TYPES[name][0]]
-        is_misplaced_bool = isinstance(value, bool) and bool not in allowed
-        if not isinstance(value, tuple(allowed)) or is_misplaced_bool:
-            expected = " or ".join(_TYPES[name][1] for name in kinds)
-            raise UserError(f"{field.name}={value!r}, expected {expected}.")
-        values[field.name] = value
-    return part(**values)
 
 
 # ---------------------------------------------------------------------- properties and their keys
@@ -206,9 +85,9 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
     values = {**internal, **config.external_config_dict}
     _check_valid_metric(values)
     average = values["average_decay"]
-    _require(isinstance(average, (int, float)) and 0 <= average < 1, "average_decay", average, "a number in [0, 1)")
+    require(isinstance(average, (int, float)) and 0 <= average < 1, "average_decay", average, "a number in [0, 1)")
     decay = values["learning_rate_decay"]
-    _require(decay in LEARNING_RATE_DECAYS, "learning_rate_decay", decay, f"one of {', '.join(LEARNING_RATE_DECAYS)}")
+    require(decay in LEARNING_RATE_DECAYS, "learning_rate_decay", decay, f"one of {', '.join(LEARNING_RATE_DECAYS)}")
     for part in (NetworkConfig, TableConfig, DistillationConfig) if model == "ODRec" else (NetworkConfig,):
         parse(part, values)
 
@@ -231,10 +110,10 @@ def check_keys(given: Mapping[str, Any], defaults: Mapping[str, Any], where: str
         if key not in known:
             raise UserError(f"unknown key `{key}` {where}{did_you_mean(key, known)}.")
         default = defaults.get(key)
-        kind = type(default).__name__ if key not in _PARSED_KEYS else ""
+        kind = type(default).__name__ if key not in PARSED_KEYS else ""
         if kind not in ("bool", "int", "float", "dict") or (value is None and kind == "dict"):
             continue
-        allowed, expected = _TYPES[kind]
+        allowed, expected = TYPES[kind]
         if not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool"):
             raise UserError(f"{key}={value!r}, expected {expected} (such as {default!r}).")
 
@@ -248,6 +127,26 @@ def _check_valid_metric(values: Mapping[str, Any]) -> None:
             f"valid_metric={values['valid_metric']!r} is not among the metrics computed, {metrics} at topk={cutoffs}; "
             "set valid_metric, metrics and topk so that it is."
         )
+
+
+def hook_properties() -> None:
+    """Our property files join RecBole's when a Config is made for one of our models, and its keys are checked.
+
+    RecBole's Config reads property files from RecBole's own folder only. Safe to call more than once.
+    """
+    original = Config._load_internal_config_dict
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def load(self: Config, model: str, model_class: type, dataset: str) -> None:
+        original(self, model, model_class, dataset)
+        if model_class.type == ModelType.SEQUENTIAL:
+            mend_sequential_defaults(self)
+        if model in OUR_MODELS:
+            add_our_properties(self, model, dataset)
+
+    Config._load_internal_config_dict = load
 
 
 # ---------------------------------------------------------------------- making configurations
@@ -283,8 +182,6 @@ def make_config(
     Raises:
         UserError: whatever is wrong with them, in one line.
     """
-    from recbole_odrec.registry import model_class  # the registry knows the models, which know this module
-
     for path in config_files:
         if not Path(path).is_file():
             raise UserError(f"configuration file {path} does not exist.")

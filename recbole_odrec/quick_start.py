@@ -15,13 +15,14 @@ from recbole.utils import get_trainer, init_logger, init_seed, set_color
 from torch import Tensor
 
 from recbole_odrec import result as results
-from recbole_odrec.config import DistillationConfig, make_config, parse
+from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
 from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.run_folder import find_unfinished, new_run_folder
+from recbole_odrec.settings import DistillationConfig, parse
 from recbole_odrec.trainer import DistillationTrainer, ResumableTrainer, checkpoint
 from recbole_odrec.trainer.resumable import phase_log
 from recbole_odrec.trainer.teacher_phase import plan_teacher, provide_teacher

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recbole_odrec.config import DistillationConfig, NetworkConfig, TableConfig, properties_folder
+from recbole_odrec.config import properties_folder
+from recbole_odrec.settings import DistillationConfig, NetworkConfig, TableConfig
 
 ROOT = Path(__file__).parent.parent
 

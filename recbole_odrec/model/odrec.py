@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from recbole.config import Config
 
-from recbole_odrec.config import NetworkConfig, TableConfig, parse
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.nn import SemiTensorTrainEmbedding
+from recbole_odrec.settings import NetworkConfig, TableConfig, parse
 
 
 class ODRec(SessionRecommender):

@@ -14,7 +14,6 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_odrec.config import NetworkConfig, parse
 from recbole_odrec.data.window_loader import NEXT_ITEMS
 from recbole_odrec.nn import (
     DenseEmbedding,
@@ -24,6 +23,7 @@ from recbole_odrec.nn import (
     SemiTensorTrainEmbedding,
     SoftAttentionReadout,
 )
+from recbole_odrec.settings import NetworkConfig, parse
 
 
 class TrainingCases(NamedTuple):

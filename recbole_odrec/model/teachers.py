@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from recbole.config import Config
 
-from recbole_odrec.config import NetworkConfig
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.nn import DenseEmbedding
+from recbole_odrec.settings import NetworkConfig
 
 
 class SASRecTeacher(SessionRecommender):

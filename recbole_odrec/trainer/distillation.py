@@ -14,11 +14,11 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_odrec.config import DistillationConfig, TableConfig, parse
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.losses import Recombination, contrastive_loss, predictive_loss, soft_target_loss
 from recbole_odrec.model.odrec import ODRec
 from recbole_odrec.model.session_recommender import TrainingCases
+from recbole_odrec.settings import DistillationConfig, TableConfig, parse
 from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.start import start_from_teacher
 from recbole_odrec.trainer.teacher_phase import provide_teacher

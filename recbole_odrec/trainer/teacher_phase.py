@@ -13,12 +13,13 @@ from recbole.data.dataloader import TrainDataLoader
 from recbole.utils import init_seed
 from torch import nn
 
-from recbole_odrec.config import DistillationConfig, model_keys, parse, teacher_config
+from recbole_odrec.config import model_keys, teacher_config
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.registry import model_class
+from recbole_odrec.settings import DistillationConfig, parse
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.resumable import ResumableTrainer, phase_log
 

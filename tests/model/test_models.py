@@ -104,7 +104,7 @@ def test_plain_recbole_code_runs_our_models(small_config) -> None:
 def test_registering_twice_changes_nothing() -> None:
     from recbole.config import Config
 
-    from recbole_odrec.registry import register
+    from recbole_odrec.registration import register
 
     hook = Config._load_internal_config_dict
     register()

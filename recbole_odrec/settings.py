@@ -1,0 +1,141 @@
+"""Settings of our models, parsed once from a configuration into frozen, checked parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from recbole.config import Config
+
+from recbole_odrec.errors import UserError
+
+ENCODERS = ("sasrec", "gru")
+READOUTS = ("soft_attention", "last")
+ITEM_ORDERS = ("none", "teacher")
+LEARNING_RATE_DECAYS = ("none", "linear")
+
+
+def require(holds: bool, key: str, value: object, expected: str) -> None:
+    """Raises a UserError that names the key, its value and what was expected, unless the condition holds."""
+    if not holds:
+        raise UserError(f"{key}={value!r}, expected {expected}.")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Encoder and read-out, of teacher and student alike; `properties/model/*.yaml` explains each key."""
+
+    hidden_size: int
+    n_layers: int
+    hidden_dropout_prob: float
+    initializer_range: float
+    readout: str
+    encoder: str = "sasrec"
+    # What a network without attention has no key for.
+    inner_size: int = 1
+    n_heads: int = 1
+    attn_dropout_prob: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {', '.join(ENCODERS)}")
+        require(self.readout in READOUTS, "readout", self.readout, f"one of {', '.join(READOUTS)}")
+        for key in ("hidden_size", "inner_size", "n_layers", "n_heads"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
+        for key in ("hidden_dropout_prob", "attn_dropout_prob"):
+            require(0 <= getattr(self, key) < 1, key, getattr(self, key), "a number in [0, 1)")
+        require(self.initializer_range > 0, "initializer_range", self.initializer_range, "a number above 0")
+        if self.encoder == "sasrec":
+            fits = self.hidden_size % self.n_heads == 0
+            require(fits, "n_heads", self.n_heads, f"a divisor of hidden_size={self.hidden_size}")
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """The student's item table: by rate, or by shapes and ranks."""
+
+    compression_rate: float
+    n_cores: int
+    stp_factor: int
+    item_shape: list[int] | None
+    dim_shape: list[int] | None
+    tt_ranks: int | list[int] | None
+    item_order: str
+
+    @property
+    def by_shapes(self) -> bool:
+        """Whether shapes and ranks are given, in place of a compression rate."""
+        return self.tt_ranks is not None
+
+    def __post_init__(self) -> None:
+        require(self.item_order in ITEM_ORDERS, "item_order", self.item_order, f"one of {', '.join(ITEM_ORDERS)}")
+        if not self.by_shapes and (self.item_shape is not None or self.dim_shape is not None):
+            raise UserError("item_shape and dim_shape need tt_ranks too (for example --tt_ranks=60).")
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """Teacher and weights of the distillation losses."""
+
+    teacher: str
+    teacher_config: dict[str, Any]
+    teacher_checkpoint: str | None
+    teacher_cache: bool
+    init_from_teacher: bool
+    kd_weight: float
+    temperature: float
+    contrastive_weight: float
+    contrastive_temperature: float
+    predictive_weight: float
+
+    def __post_init__(self) -> None:
+        require(0 <= self.kd_weight <= 1, "kd_weight", self.kd_weight, "a number in [0, 1]")
+        for key in ("contrastive_weight", "predictive_weight"):
+            require(getattr(self, key) >= 0, key, getattr(self, key), "a number of at least 0")
+        for key in ("temperature", "contrastive_temperature"):
+            require(getattr(self, key) > 0, key, getattr(self, key), "a number above 0")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any part of the loss looks at a teacher."""
+        return max(self.kd_weight, self.contrastive_weight, self.predictive_weight) > 0
+
+
+Part = TypeVar("Part", NetworkConfig, TableConfig, DistillationConfig)
+
+# Keys whose types `parse` checks.
+PARSED_KEYS = {field.name for part in (NetworkConfig, TableConfig, DistillationConfig) for field in fields(part)}
+
+TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "a word"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": ((bool,), "True or False"),
+    "list": ((list, tuple), "a list"),
+    "dict": ((dict,), "a dictionary"),
+    "None": ((type(None),), "None"),
+}
+
+
+def parse(part: type[Part], config: Config | Mapping[str, Any], **given: object) -> Part:
+    """Reads one typed part out of a configuration.
+
+    Args:
+        part: the dataclass to fill; its annotations are the types allowed, its defaults stand for absent keys.
+        config: RecBole configuration or plain values.
+        given: values that go over the configuration's.
+
+    Raises:
+        UserError: a value of the wrong type or out of range.
+    """
+    values = {}
+    for field in fields(part):
+        value = given.get(field.name, config[field.name] if field.name in config else field.default)  # noqa: SIM401  # RecBole's Config has no `get`
+        kinds = [kind.split("[")[0].strip() for kind in str(field.type).split("|")]
+        allowed = [kind for name in kinds for kind in TYPES[name][0]]
+        is_misplaced_bool = isinstance(value, bool) and bool not in allowed
+        if not isinstance(value, tuple(allowed)) or is_misplaced_bool:
+            expected = " or ".join(TYPES[name][1] for name in kinds)
+            raise UserError(f"{field.name}={value!r}, expected {expected}.")
+        values[field.name] = value
+    return part(**values)
