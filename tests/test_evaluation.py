@@ -134,7 +134,7 @@ def test_result_holds_what_a_run_is_judged_by(small_config, caplog) -> None:
         assert all(math.isfinite(v) for losses in phase["losses"] for v in losses.values())
         assert Path(phase["checkpoint"]).is_file()
     assert result["seed"] == result["config"]["seed"] == 2020
-    assert result["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(result["versions"]["torch"].split("+")[0])
     assert "teacher (SASRecTeacher)" in caplog.text
     assert "tail recall@20" in caplog.text
     run_dir = Path(result["path"]).parent
