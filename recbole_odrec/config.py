@@ -84,8 +84,8 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
     check_keys(config.external_config_dict, internal, f"for {model}")
     values = {**internal, **config.external_config_dict}
     _check_valid_metric(values)
-    average = values["average_decay"]
-    require(isinstance(average, (int, float)) and 0 <= average < 1, "average_decay", average, "a number in [0, 1)")
+    for key in ("average_decay", "item_skip_prob"):
+        require(isinstance(values[key], (int, float)) and 0 <= values[key] < 1, key, values[key], "a number in [0, 1)")
     decay = values["learning_rate_decay"]
     require(decay in LEARNING_RATE_DECAYS, "learning_rate_decay", decay, f"one of {', '.join(LEARNING_RATE_DECAYS)}")
     for part in (NetworkConfig, TableConfig, DistillationConfig) if model == "ODRec" else (NetworkConfig,):

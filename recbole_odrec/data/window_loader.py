@@ -32,7 +32,8 @@ class SessionWindowLoader:
     next item of the whole window. Windows of similar length meet in a batch.
 
     Args:
-        config: RecBole configuration; `train_batch_size` counts cases (prefixes), as RecBole's rows do.
+        config: RecBole configuration; `train_batch_size` counts cases (prefixes), as RecBole's rows do, and
+            `item_skip_prob` is the share of items left out of a window at random each time it is drawn.
         dataset: the training split.
         shuffle: new order each time it is iterated, drawn from `generator`.
 
@@ -42,7 +43,7 @@ class SessionWindowLoader:
 
     def __init__(self, config: Config, dataset: SessionDataset, shuffle: bool = True) -> None:
         self.config, self._dataset, self.dataset, self.shuffle = config, dataset, dataset, shuffle
-        self.batch_size = config["train_batch_size"]
+        self.batch_size, self.skip_prob = config["train_batch_size"], config["item_skip_prob"]
         self.generator = torch.Generator().manual_seed(config["seed"])
         self._plan_windows(dataset)
 
@@ -102,6 +103,8 @@ class SessionWindowLoader:
         n_cases = self.cases[windows + 1] - self.cases[windows]
         cases = np.repeat(self.cases[windows + 1] - np.cumsum(n_cases), n_cases) + np.arange(n_cases.sum())
         next_items[np.repeat(np.arange(len(windows)), n_cases), self.case_position[cases]] = self.case_item[cases]
+        if self.skip_prob:
+            item_seq, next_items, lengths = self._skip_items(item_seq, next_items, lengths)
         return Interaction(
             {
                 dataset.item_list_field: torch.as_tensor(item_seq, dtype=torch.int64),
@@ -110,3 +113,17 @@ class SessionWindowLoader:
                 dataset.iid_field: torch.as_tensor(self.case_item[self.cases[windows + 1] - 1]),
             }
         )
+
+    def _skip_items(
+        self, item_seq: np.ndarray, next_items: np.ndarray, lengths: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Leaves out items at random, never a window's last one, and closes the gaps: other contexts every epoch."""
+        columns = np.arange(item_seq.shape[1])
+        drawn = torch.rand(item_seq.shape, generator=self.generator).numpy()
+        is_kept = ((drawn >= self.skip_prob) | (columns == lengths[:, None] - 1)) & (columns < lengths[:, None])
+        order = np.argsort(~is_kept, axis=1, kind="stable")  # kept positions first, in their order
+        lengths = is_kept.sum(1)
+        item_seq, next_items = (
+            np.take_along_axis(values * is_kept, order, axis=1)[:, : lengths.max()] for values in (item_seq, next_items)
+        )
+        return item_seq, next_items, lengths

@@ -104,7 +104,7 @@ def provide_teacher(
         init_seed(plan.config["seed"], plan.config["reproducibility"])
         if resume:
             trainer.resume()
-        trainer.fit(_rows_for(plan.model, plan.config, train_data), valid_data, show_progress=show_progress)
+        trainer.fit(_phase_data(plan.model, plan.config, train_data), valid_data, show_progress=show_progress)
     if config["teacher_cache"]:
         _publish(trainer, cached)
     return _loaded(trainer, trainer.best_file, "trained")
@@ -150,13 +150,18 @@ def _config_of_checkpoint(config: Config, path: Path, train_data: Any) -> Config
     return phase_config
 
 
-def _rows_for(model: nn.Module, phase_config: Config, train_data: Any) -> Any:
-    """RecBole's models cannot read session windows: the same data as prefix rows of full width."""
-    if isinstance(model, SessionRecommender) or not isinstance(train_data, SessionWindowLoader):
+def _phase_data(model: nn.Module, phase_config: Config, train_data: Any) -> Any:
+    """The teacher's own loader over the run's data set: its batch size, and prefix rows for RecBole's models.
+
+    RecBole's models cannot read session windows, and some need every row at full width.
+    """
+    if not isinstance(train_data, SessionWindowLoader):
         return train_data
+    if isinstance(model, SessionRecommender):
+        return SessionWindowLoader(phase_config, train_data._dataset, train_data.shuffle)
     dataset = train_data._dataset.copy(train_data._dataset.inter_feat)
     dataset.pad_to_max = True
-    return TrainDataLoader(phase_config, dataset, None, shuffle=phase_config["shuffle"])
+    return TrainDataLoader(phase_config, dataset, None, shuffle=train_data.shuffle)
 
 
 def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source) -> TeacherPhase:

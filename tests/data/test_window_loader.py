@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -57,6 +59,28 @@ def test_benchmark_prefixes_keep_exactly_their_most_recent_items(benchmark_setti
     config = make_config("ODRec", "ml-sessions", config_dict={**benchmark_settings, "MAX_ITEM_LIST_LENGTH": 9})
     train = SessionDataset(config).build()[0]
     assert sorted(cases(SessionWindowLoader(config, train))) == sorted(rows(train))
+
+
+def test_skipped_items_leave_true_cases_in_their_order(small_config) -> None:
+    config = small_config(item_skip_prob=0.5, MAX_ITEM_LIST_LENGTH=1000)
+    train = SessionDataset(config).build()[0]
+    sessions = [(*history, item) for history, item in rows(train)]
+    longest = [s for s in sessions if not any(t[: len(s)] == s for t in sessions if len(t) > len(s))]
+    loader = SessionWindowLoader(config, train)
+    n_kept = 0
+    for batch in loader:
+        last = batch["item_length"] - 1
+        every = torch.arange(len(last))
+        assert torch.equal(batch[NEXT_ITEMS][every, last], batch["item_id"])  # the last item is never skipped
+        assert torch.equal((batch["item_id_list"] > 0).sum(1), batch["item_length"])
+        for items, next_items in zip(batch["item_id_list"].tolist(), batch[NEXT_ITEMS].tolist(), strict=True):
+            pairs = [(i, n) for i, n in zip(items, next_items, strict=True) if i]
+            n_kept += len(pairs)
+            session = next(s for s in longest if s[-1] == pairs[-1][1] and set(items) - {0} <= set(s))
+            followed_by = list(pairwise(session))
+            positions = [followed_by.index(pair) for pair in pairs]
+            assert positions == sorted(positions)
+    assert 0.45 < n_kept / loader.n_cases < 0.55
 
 
 def test_order_follows_the_generator(small_config) -> None:
