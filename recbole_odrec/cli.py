@@ -69,12 +69,13 @@ def parse_train_arguments(words: Sequence[str]) -> TrainArguments:
 
 
 def train(words: Sequence[str]) -> None:
-    """`train`: runs the pipeline and prints the path of its result last."""
+    """`train`: runs the pipeline, prints the table and, last, the path of its result."""
     asked = parse_train_arguments(words)
     from recbole_odrec.quick_start import run  # late: usage and typing errors answer at once
+    from recbole_odrec.result import table
 
     result = run(asked.model, asked.dataset, asked.config_files, arguments=asked.keys, resume=asked.resume)
-    sys.stdout.write(f"{result['path']}\n")
+    sys.stdout.write(f"\n{table(result)}\n{result['path']}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

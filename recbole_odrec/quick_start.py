@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_trainer, init_logger, init_seed, set_color
+from recbole.utils import get_trainer, init_logger, init_seed
 from torch import Tensor
 
 from recbole_odrec import result as results
@@ -90,17 +90,15 @@ def _run_odrec(config: Config, run_dir: Path, train_data: Any, valid_data: Any, 
     is_head = head_items(train_data._dataset)
     if teacher is not None:
         phases["teacher"] = _phase_report(teacher.trainer, valid_data, test_data, is_head)
-        phases["teacher"].update(
-            source=teacher.source, checkpoint=str(teacher.checkpoint), **_times(teacher.epoch_seconds)
-        )
+        phases["teacher"].update(source=teacher.source, checkpoint=str(teacher.checkpoint))
     phases["student"] = _phase_report(trainer, valid_data, test_data, is_head)
     return phases
 
 
 def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any, test_data: Any, resume: bool) -> dict:
     """One of our teachers as a recommender of its own."""
-    trainer = ResumableTrainer(config, _build_model(config, train_data), run_dir, "model")
     with phase_log(run_dir, "model"):
+        trainer = ResumableTrainer(config, _build_model(config, train_data), run_dir, "model")
         init_seed(config["seed"], config["reproducibility"])
         if resume:
             trainer.resume()
@@ -189,7 +187,7 @@ def _times(epoch_seconds: list[float]) -> dict[str, Any]:
 
 
 def _finish(config: Config, run_dir: Path, phases: dict[str, Any]) -> dict[str, Any]:
-    """Writes `result.json`, prints the table and, last, the path."""
+    """Writes `result.json`."""
     path = run_dir / "result.json"
     result = {
         "model": config["model"],
@@ -201,6 +199,4 @@ def _finish(config: Config, run_dir: Path, phases: dict[str, Any]) -> dict[str, 
         "path": str(path),
     }
     checkpoint.write_json(path, result)
-    title = f"{config['model']} on {config['dataset']}, seed {config['seed']}, test set"
-    logging.getLogger().info("\n" + set_color(title, "yellow") + "\n" + results.table(result))
     return result

@@ -15,10 +15,10 @@ from recbole_odrec.model.session_recommender import SessionRecommender
 def parameter_report(model: nn.Module) -> dict[str, Any]:
     """Numbers stored by a model: total, item table, the dense table's size, and the rate between them.
 
-    `item_table` counts the cores. An `item_order` costs nothing where the item tokens are written in its order, as a
-    device bundle can; `compression_rate_with_order` counts it as stored numbers all the same.
+    An item order counts as stored, in the total and in the table.
     """
     total = sum(parameter.numel() for parameter in model.parameters())
+    total += sum(buffer.numel() for name, buffer in model.named_buffers() if name.endswith("item_order"))
     if isinstance(model, SessionRecommender):
         table, dense = model.item_table.n_stored, model.item_table.n_items * model.hidden_size
     elif isinstance(getattr(model, "item_embedding", None), nn.Embedding):
@@ -45,7 +45,7 @@ def versions() -> dict[str, str]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """One row a phase: test metrics, metrics on head and tail targets, sizes, seconds."""
+    """A title, then one row a phase: test metrics, metrics on head and tail targets, sizes, training seconds."""
     phases = result["phases"]
     metrics = list(next(iter(phases.values()))["test"]["all"])
     shown = [name for name in metrics if name.endswith(("@10", "@20"))] or metrics
@@ -72,4 +72,5 @@ def table(result: dict[str, Any]) -> str:
                 f"{phase['seconds']:.1f}",
             ]
         )
-    return drawing.draw()
+    title = f"{result['model']} on {result['dataset']}, seed {result['seed']}, test set"
+    return f"{title}\n{drawing.draw()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from recbole_odrec import run
 from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.evaluation import evaluate
+from recbole_odrec.result import table
 
 BASELINE = {
     "epochs": 2,
@@ -115,11 +115,10 @@ def test_a_metric_that_is_not_computed_cannot_select(small_config) -> None:
         small_config(valid_metric="NDCG@7")
 
 
-def test_result_holds_what_a_run_is_judged_by(small_config, caplog) -> None:
+def test_result_holds_what_a_run_is_judged_by(small_config) -> None:
     config = small_config()
     values = {**config.external_config_dict, "data_path": str(Path(config["data_path"]).parent)}
-    with caplog.at_level(logging.INFO):
-        result = run("ODRec", "ml-small", config_dict=values)
+    result = run("ODRec", "ml-small", config_dict=values)
     assert list(result["phases"]) == ["teacher", "student"]
     teacher, student = result["phases"]["teacher"], result["phases"]["student"]
     n_items = teacher["parameters"]["item_table_dense"] // 16
@@ -135,8 +134,10 @@ def test_result_holds_what_a_run_is_judged_by(small_config, caplog) -> None:
         assert Path(phase["checkpoint"]).is_file()
     assert result["seed"] == result["config"]["seed"] == 2020
     assert torch.__version__.startswith(result["versions"]["torch"].split("+")[0])
-    assert "teacher (SASRecTeacher)" in caplog.text
-    assert "tail recall@20" in caplog.text
+    drawn = table(result)
+    assert "teacher (SASRecTeacher)" in drawn
+    assert "tail recall@20" in drawn
+    assert f"{student['test']['all']['ndcg@10']:.4f}" in drawn
     run_dir = Path(result["path"]).parent
     assert {file.name for file in run_dir.iterdir()} >= {"teacher", "student", "run.json", "result.json"}
     logs = sorted(file.name for file in run_dir.glob("*.log"))

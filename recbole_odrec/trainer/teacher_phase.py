@@ -32,16 +32,14 @@ class TeacherPhase:
 
     Attributes:
         model: the trained teacher, with `training_cases` and `item_table`.
-        trainer: a trainer that evaluates it, its best weights loaded.
+        trainer: a trainer that evaluates it, its best weights and the history of its training loaded.
         source: where it came from.
-        epoch_seconds: training time of each epoch, recorded then.
         checkpoint: file of the best weights.
     """
 
     model: nn.Module
     trainer: ResumableTrainer
     source: Source
-    epoch_seconds: list[float]
     checkpoint: Path
 
 
@@ -169,14 +167,12 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source) -> Teach
     trainer.model.load_state_dict(state["state_dict"])
     last = best_file.with_name("last.pth")
     history = checkpoint.load(last) if last.is_file() else {}
+    trainer.best_epoch = state["epoch"]
+    trainer.epoch_seconds = list(history.get("epoch_seconds", []))
+    trainer.loss_history = list(history.get("loss_history", []))
     model = trainer.model
-    return TeacherPhase(
-        model if isinstance(model, SessionRecommender) else ProductTeacher(model),
-        trainer,
-        source,
-        history.get("epoch_seconds", []),
-        best_file,
-    )
+    served = model if isinstance(model, SessionRecommender) else ProductTeacher(model)
+    return TeacherPhase(served, trainer, source, best_file)
 
 
 def _key(phase_config: Config, train_data: Any) -> str:
