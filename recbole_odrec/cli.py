@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from recbole_odrec.errors import UserError
+from recbole_odrec.errors import UserError, did_you_mean
 
 USAGE = """\
 usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDER]] [--key=value ...]
-       recbole-odrec train  --model=MODEL --dataset=DATASET ...
+       recbole-odrec train --model=MODEL --dataset=DATASET ...
+       recbole-odrec summary saved/*/result.json
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
   --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
@@ -78,16 +79,29 @@ def train(words: Sequence[str]) -> None:
     sys.stdout.write(f"\n{table(result)}\n{result['path']}\n")
 
 
+def summary(words: Sequence[str]) -> None:
+    """`summary`: one table of several runs, mean over seeds."""
+    if not words:
+        raise UserError("summary needs result files: recbole-odrec summary saved/*/result.json")
+    from recbole_odrec.summary import summarize
+
+    sys.stdout.write(f"{summarize(words)}\n")
+
+
+_COMMANDS = {"train": train, "summary": summary}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["train"]:
-        words = words[1:]
-    elif words[:1] in (["-h"], ["--help"], ["help"]) or "--help" in words or "-h" in words:
+    if words[:1] == ["help"] or {"--help", "-h"} & set(words):
         sys.stdout.write(USAGE)
         return 0
+    command = words.pop(0) if words[:1] and not words[0].startswith("-") else "train"
     try:
-        train(words)
+        if command not in _COMMANDS:
+            raise UserError(f"no command `{command}`{did_you_mean(command, _COMMANDS)}: {', '.join(_COMMANDS)}.")
+        _COMMANDS[command](words)
     except UserError as error:
         sys.stderr.write(f"recbole_odrec: {error}\n")
         return 2

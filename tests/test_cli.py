@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from recbole_odrec.errors import UserError
         (["--tt_rnak=8"], "unknown key `tt_rnak` for ODRec (did you mean `tt_ranks`?)"),
         (["--kd_wieght=0.3"], "did you mean `kd_weight`?"),
         (["--topk", "20"], "cannot read `--topk`: keys are written --topk=VALUE"),
-        (["topk=20"], "cannot read `topk=20`: keys are written --topk=20"),
+        (["train", "topk=20"], "cannot read `topk=20`: keys are written --topk=20"),
+        (["trian"], "no command `trian` (did you mean `train`?): train, summary"),
+        (["summary"], "summary needs result files"),
+        (["summary", "absent.json"], "absent.json is not the result.json of a run"),
         (["--eval_args={'mode'='full'}"], "goes into a file given with --config_files"),
         (["--model"], "--model needs a value"),
         (["--model=ODRex"], "no model named `ODRex` (did you mean `ODRec`?)"),
@@ -72,3 +76,26 @@ def test_recboles_spellings_are_understood() -> None:
 def test_help_names_the_options(capsys) -> None:
     assert main(["--help"]) == 0
     assert "--resume" in capsys.readouterr().out
+
+
+def test_summary_averages_over_seeds_and_counts_a_shared_teacher_once(capsys) -> None:
+    def phase(model: str, ndcg: float, size: int) -> dict:
+        metrics = {"ndcg@10": ndcg, "recall@10": 2 * ndcg, "recall@20": 3 * ndcg}
+        sizes = {"item_table": size, "compression_rate": 1000 / size}
+        return {
+            "model": model,
+            "test": dict.fromkeys(("all", "head", "tail"), metrics),
+            "parameters": sizes,
+            "seconds": 5,
+        }
+
+    for number, (seed, rate, ndcg) in enumerate([(1, 8, 0.05), (2, 8, 0.07), (1, 16, 0.04)]):
+        phases = {"teacher": phase("T", 0.06 + seed / 100, 1000), "student": phase("S", ndcg, 1000 // rate)}
+        result = {"dataset": "d", "seed": seed, "config": {"compression_rate": rate}, "phases": phases}
+        Path(f"{number}.json").write_text(json.dumps(result))
+    assert main(["summary", "0.json", "1.json", "2.json"]) == 0
+    table = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split(" | ")[1] for line in table] == ["teacher (T)", "student (S)", "student (S)"]
+    assert "7.50 ± 0.71" in table[0]
+    assert "8.0x (8x asked) | 125 | 6.00 ± 1.41 | 12.00 ± 2.83" in table[1]
+    assert table[2].endswith("| 4.00 | 8.00 | 12.00 | 4.00 | 4.00 | 5 | 1 |")
