@@ -106,6 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"recbole_odrec: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("recbole_odrec: interrupted; the same command with --resume continues this run.\n")
+        sys.stderr.write("recbole_odrec: interrupted; a run of ours goes on with the same command and --resume.\n")
         return 130
     return 0
