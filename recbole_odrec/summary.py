@@ -11,11 +11,16 @@ from typing import Any
 
 from recbole_odrec.errors import UserError
 
-_COLUMNS = (("all", "ndcg@10"), ("all", "recall@10"), ("all", "recall@20"), ("head", "ndcg@10"), ("tail", "ndcg@10"))
+# Split, group of cases, metric.
+_COLUMNS = (
+    ("valid", "all", "ndcg@10"),
+    *(("test", "all", metric) for metric in ("ndcg@10", "recall@10", "recall@20")),
+    *(("test", group, "ndcg@10") for group in ("head", "tail")),
+)
 
 
 def summarize(paths: Iterable[str | Path]) -> str:
-    """A Markdown table of test metrics: a row for each data set, phase, model and compression rate.
+    """A Markdown table of metrics: a row for each data set, phase, model and compression rate.
 
     Runs that differ in their seed alone share a row; a teacher that served several runs of one seed counts once.
 
@@ -35,13 +40,14 @@ def summarize(paths: Iterable[str | Path]) -> str:
         for name, phase in result["phases"].items():
             rate = f"{asked:g}x asked" if name == "student" and asked else "-"
             rows[result["dataset"], name, phase["model"], rate][result["seed"]] = phase
-    header = ["data", "model", "rate", "item table", *(f"{g} {m}" for g, m in _COLUMNS), "training s", "seeds"]
+    names = [" ".join(column).replace(" all", "") for column in _COLUMNS]
+    header = ["data", "model", "rate", "item table", *names, "training s", "seeds"]
     lines = [header, ["---"] * len(header)]
     for (dataset, name, model, rate), phases in sorted(rows.items(), key=lambda row: _order(row[0], row[1])):
         reports = list(phases.values())
         sizes = reports[0]["parameters"]
         stored = f"{sizes['compression_rate']:.1f}x ({rate})" if rate != "-" else "1x"
-        cells = [_spread([100 * r["test"][g][m] for r in reports]) for g, m in _COLUMNS]
+        cells = [_spread([100 * r[split][group][metric] for r in reports]) for split, group, metric in _COLUMNS]
         seconds = f"{mean(r['seconds'] for r in reports):.0f}"
         seeds = ", ".join(map(str, sorted(phases)))
         lines.append([dataset, f"{name} ({model})", stored, f"{sizes['item_table']:,}", *cells, seconds, seeds])
@@ -51,7 +57,7 @@ def summarize(paths: Iterable[str | Path]) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-        reported = [phase["test"]["tail"][_COLUMNS[0][1]] for phase in result["phases"].values()]
+        reported = [phase[s][g][m] for phase in result["phases"].values() for s, g, m in _COLUMNS]
         if result["seed"] is None or not reported:
             raise KeyError("seed")
     except (OSError, ValueError, KeyError, TypeError) as error:
