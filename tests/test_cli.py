@@ -25,7 +25,7 @@ from recbole_odrec.errors import UserError
         (["--model"], "--model needs a value"),
         (["--model=ODRex"], "no model named `ODRex` (did you mean `ODRec`?)"),
         (["--model=SASRecTeacher", "--kd_weight=0.3"], "unknown key `kd_weight` for SASRecTeacher"),
-        (["--epochs=many"], "epochs='many', expected a whole number (such as 30)"),
+        (["--epochs=many"], "epochs='many', expected a whole number (such as 12)"),
         (["--kd_weight=1.5"], "kd_weight=1.5, expected a number in [0, 1]"),
         (["--kd_weight=high"], "kd_weight='high', expected a number."),
         (["--teacher_cache=1"], "teacher_cache=1, expected True or False"),

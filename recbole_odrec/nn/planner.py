@@ -119,7 +119,12 @@ class TensorTrainPlan:
 
 
 def plan_tensor_train(
-    n_items: int, embedding_dim: int, compression_rate: float, n_cores: int = 2, stp_factor: int = 2
+    n_items: int,
+    embedding_dim: int,
+    compression_rate: float,
+    n_cores: int = 2,
+    stp_factor: int = 2,
+    stored_beside: int = 0,
 ) -> TensorTrainPlan:
     """Chooses shapes and ranks that reach at least `compression_rate`.
 
@@ -138,6 +143,7 @@ def plan_tensor_train(
         compression_rate: dense numbers for each stored number, at least this many.
         n_cores: m, 2 to 4.
         stp_factor: t.
+        stored_beside: numbers stored beside the cores (an item order), which the rate counts too.
 
     Raises:
         ValueError: D cannot be split, or no rank reaches the rate; the message names the nearest feasible rate.
@@ -154,24 +160,28 @@ def plan_tensor_train(
         ranks = _capped_ranks(item_shape, dim_shape, rank, stp_factor)
         return TensorTrainPlan(n_items, embedding_dim, item_shape, dim_shape, ranks, stp_factor)
 
+    def rate(candidate: TensorTrainPlan) -> float:
+        return n_items * embedding_dim / (candidate.n_parameters + stored_beside)
+
     smallest: list[TensorTrainPlan] = []
     for dim_shape in _dim_shapes(embedding_dim, n_cores, stp_factor):
         smallest.append(plan(dim_shape, stp_factor))
-        if smallest[-1].compression_rate < compression_rate:
+        if rate(smallest[-1]) < compression_rate:
             continue
         low, high = 1, n_items * embedding_dim  # inner ranks; the stored size never falls as the rank grows
         while low < high:
             middle = (low + high + 1) // 2
-            if plan(dim_shape, middle * stp_factor).compression_rate >= compression_rate:
+            if rate(plan(dim_shape, middle * stp_factor)) >= compression_rate:
                 low = middle
             else:
                 high = middle - 1
         return plan(dim_shape, low * stp_factor)
-    nearest = max(smallest, key=lambda candidate: candidate.compression_rate)
+    nearest = max(smallest, key=rate)
+    beside = f" and {stored_beside} numbers stored beside the cores" if stored_beside else ""
     raise ValueError(
         f"compression_rate={compression_rate:g} cannot be reached for {n_items} items x {embedding_dim} with "
-        f"n_cores={n_cores}, stp_factor={stp_factor}: the nearest feasible rate is "
-        f"{nearest.compression_rate:.4g} ({nearest})."
+        f"n_cores={n_cores}, stp_factor={stp_factor}{beside}: the nearest feasible rate is "
+        f"{rate(nearest):.4g} ({nearest})."
     )
 
 

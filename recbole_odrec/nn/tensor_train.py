@@ -92,17 +92,8 @@ class SemiTensorTrainEmbedding(nn.Module):
         Raises:
             ValueError: no such table, with the nearest rate that can be had.
         """
-        plan_rate = compression_rate
-        if kwargs.get("item_order") is not None and compression_rate > 0:
-            # The permutation is stored too, one number an item: the cores must make up for it.
-            for_cores = embedding_dim / compression_rate - 1
-            if for_cores <= 0:
-                raise ValueError(
-                    f"compression_rate={compression_rate:g} leaves nothing for the cores beside an item_order; below "
-                    f"{embedding_dim} there is room for both."
-                )
-            plan_rate = embedding_dim / for_cores
-        plan = plan_tensor_train(n_items, embedding_dim, plan_rate, n_cores, stp_factor)
+        stored_beside = 0 if kwargs.get("item_order") is None else n_items  # the permutation, one number an item
+        plan = plan_tensor_train(n_items, embedding_dim, compression_rate, n_cores, stp_factor, stored_beside)
         return cls(
             n_items,
             embedding_dim,
