@@ -26,7 +26,7 @@ class SessionWindowLoader:
     """Yields windows of at most MAX_ITEM_LIST_LENGTH items; each training row is a case of exactly one window.
 
     A session up to the maximum is one window. A longer one is covered by windows that move by half the maximum, so
-    every case sees at least that much of its history (RecBole's row sees the full maximum) at a fiftieth of the cost.
+    every case sees at least that much of its history, where a row of RecBole sees the full maximum.
 
     A batch is an Interaction of `item_id_list` [B, L], `item_length` [B], `next_items` [B, L] and `item_id` [B], the
     next item of the whole window. Windows of similar length meet in a batch.
