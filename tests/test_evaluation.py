@@ -20,7 +20,7 @@ from recbole_odrec.evaluation import evaluate
 from recbole_odrec.result import table
 
 BASELINE = {
-    "epochs": 1,
+    "epochs": 2,
     "train_neg_sample_args": None,
     "show_progress": False,
     "state": "ERROR",

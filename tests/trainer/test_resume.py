@@ -14,7 +14,7 @@ import pytest
 
 from recbole_odrec.trainer import checkpoint
 
-EPOCHS = 4
+EPOCHS = 5
 
 
 def command(small_data: Path, *more: str) -> list[str]:
@@ -75,6 +75,8 @@ def test_sigkill_and_resume_equals_a_run_never_killed(
     assert "resumed after epoch" in (folder / "output.txt").read_text()
     # The interrupted run went on in its own folder, and is finished now.
     assert len(list(folder.glob("saved/ODRec-*"))) == 1
+    again = start(folder, small_data, "--resume")
+    assert again.wait(timeout=60) == 2
 
 
 def test_a_kill_between_the_phases_and_after_the_last_epoch(

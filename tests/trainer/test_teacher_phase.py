@@ -94,7 +94,7 @@ def test_a_pickle_is_never_executed(go, tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("teacher", ["GRU4Rec", "CORE"])
+@pytest.mark.parametrize("teacher", ["SASRec", "STAMP", "CORE"])
 def test_recboles_models_teach(go, teacher: str) -> None:
     result = go(teacher=teacher, teacher_config={"train_batch_size": 1024})
     assert result["phases"]["teacher"]["model"] == teacher
