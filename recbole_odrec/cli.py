@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from recbole_odrec.errors import UserError, did_you_mean
 
@@ -26,6 +27,16 @@ Precedence: --key=value, then --config_files, then the property files.
 # Words that RecBole's own script takes with a blank as well as with `=`.
 _SPELLINGS = {"-m": "--model", "-d": "--dataset", "--model": "--model", "--dataset": "--dataset"}
 _WITH_BLANK = {**_SPELLINGS, "--config_files": "--config_files"}
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Arguments of every command but `train`; a mistake is a `UserError` like any other bad input."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(f"recbole-odrec {command}", description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help.")
 
 
 class TrainArguments(NamedTuple):
@@ -81,11 +92,12 @@ def train(words: Sequence[str]) -> None:
 
 def summary(words: Sequence[str]) -> None:
     """`summary`: one table of several runs, mean over seeds."""
-    if not words:
-        raise UserError("summary needs result files: recbole-odrec summary saved/*/result.json")
+    parser = CommandParser("summary", "One table of several runs, mean and standard deviation over seeds.")
+    parser.add_argument("results", nargs="+", metavar="result.json", help="e.g. saved/*/result.json")
+    results = parser.parse_args(words).results
     from recbole_odrec.summary import summarize
 
-    sys.stdout.write(f"{summarize(words)}\n")
+    sys.stdout.write(f"{summarize(results)}\n")
 
 
 _COMMANDS = {"train": train, "summary": summary}
@@ -94,10 +106,10 @@ _COMMANDS = {"train": train, "summary": summary}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["help"] or {"--help", "-h"} & set(words):
+    command = words.pop(0) if words[:1] and not words[0].startswith("-") else "train"
+    if command == "help" or (command == "train" and {"--help", "-h"} & set(words)):
         sys.stdout.write(USAGE)
         return 0
-    command = words.pop(0) if words[:1] and not words[0].startswith("-") else "train"
     try:
         if command not in _COMMANDS:
             raise UserError(f"no command `{command}`{did_you_mean(command, _COMMANDS)}: {', '.join(_COMMANDS)}.")

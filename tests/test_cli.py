@@ -19,7 +19,7 @@ from recbole_odrec.errors import UserError
         (["--topk", "20"], "cannot read `--topk`: keys are written --topk=VALUE"),
         (["train", "topk=20"], "cannot read `topk=20`: keys are written --topk=20"),
         (["trian"], "no command `trian` (did you mean `train`?): train, summary"),
-        (["summary"], "summary needs result files"),
+        (["summary"], "the following arguments are required: result.json; see recbole-odrec summary --help."),
         (["summary", "absent.json"], "absent.json is not the result.json of a run"),
         (["--eval_args={'mode'='full'}"], "goes into a file given with --config_files"),
         (["--model"], "--model needs a value"),
