@@ -20,6 +20,7 @@ from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
+from recbole_odrec.files import write_json
 from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.run_folder import find_unfinished, new_run_folder
 from recbole_odrec.settings import DistillationConfig, parse
@@ -198,5 +199,5 @@ def _finish(config: Config, run_dir: Path, phases: dict[str, Any]) -> dict[str, 
         "versions": results.versions(),
         "path": str(path),
     }
-    checkpoint.write_json(path, result)
+    write_json(path, result)
     return result

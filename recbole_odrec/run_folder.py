@@ -10,6 +10,7 @@ from recbole.config import Config
 from recbole.utils import get_local_time
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.files import write_json
 from recbole_odrec.trainer import checkpoint
 
 
@@ -23,7 +24,7 @@ def new_run_folder(config: Config) -> Path:
             folder.mkdir(parents=True)
         except FileExistsError:  # another run started within this second
             continue
-        checkpoint.write_json(folder / "run.json", _identity(config))
+        write_json(folder / "run.json", _identity(config))
         return folder
     raise UserError(f"no free run folder {parent / name}.")
 

@@ -7,7 +7,10 @@ import torch
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
+from recbole_odrec.data.session_rows import SessionRows
+
 HEAD_SHARE = 0.2  # of the items that occur in training, as in the paper
+_BLOCK = 1 << 20  # tokens counted at a time: `bincount` makes a copy of 8 bytes each
 
 
 def head_items(train_dataset: Dataset) -> Tensor:
@@ -37,6 +40,12 @@ def training_counts(train_dataset: Dataset) -> np.ndarray:
     """
     n_items = train_dataset.num(train_dataset.iid_field)
     rows = train_dataset.inter_feat
+    if isinstance(rows, SessionRows):
+        counts = np.zeros(n_items, dtype=np.int64)
+        start, end = int(rows.part.starts[0]), int(rows.part.starts[-1])
+        for block in range(start, end, _BLOCK):
+            counts += np.bincount(rows.tokens[block : min(block + _BLOCK, end)], minlength=n_items)
+        return counts
     counts = np.bincount(rows[train_dataset.iid_field].numpy(), minlength=n_items)
     length_field = getattr(train_dataset, "item_list_length_field", None)
     if length_field is not None and length_field in rows:

@@ -3,6 +3,7 @@
 RecBole stores every prefix of every field, padded to the maximum length. Here all item ids lie in one int32 array and
 a row (one prefix and its next item) is two positions in it, so the prepared data is as large as the sessions
 themselves and a batch is as wide as its own longest prefix. Rows, their order and every split equal RecBole's.
+Files that hold whole sessions (`session_file`) need no rows at all: they are worked out when asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 from recbole_odrec.data.atomic_check import check_atomic_files
+from recbole_odrec.data.session_file import Sessions, read_sessions, session_file_paths
+from recbole_odrec.data.session_rows import RowFields, SessionRows
 
 SESSION_START = "session_start"  # position in `tokens` of the first item of the row's session
 HISTORY_END = "history_end"  # one past the last item of the row's prefix
@@ -27,11 +30,12 @@ HISTORY_END = "history_end"  # one past the last item of the row's prefix
 class SessionDataset(SequentialDataset):
     """Drop-in for `recbole.data.dataset.SequentialDataset` that yields the same rows.
 
-    Serves ordinary `.inter` files and session benchmark files (`benchmark_filename`), whose item lists it keeps to the
-    most recent `MAX_ITEM_LIST_LENGTH` items (RecBole ignores that limit there, and its `seq_len` keeps the first).
+    Serves ordinary `.inter` files and session benchmark files (`benchmark_filename`), one case or one whole session a
+    line, whose item lists it keeps to the most recent `MAX_ITEM_LIST_LENGTH` items (RecBole ignores that limit there,
+    and its `seq_len` keeps the first).
 
     Attributes:
-        tokens: int32 item ids of all sessions, one after the other.
+        tokens: int32 item ids of all sessions, one after the other; a row's next item follows its prefix.
         pad_to_max: pad prefixes to MAX_ITEM_LIST_LENGTH instead of to the batch's longest one, for models that need
             a fixed width.
     """
@@ -39,11 +43,55 @@ class SessionDataset(SequentialDataset):
     pad_to_max = False
 
     def __init__(self, config: Config) -> None:
-        check_atomic_files(config)
+        self._session_files = session_file_paths(config)
+        if not self._session_files:
+            check_atomic_files(config)
         self.item_list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         if config["benchmark_filename"] is not None:
             _prepare_benchmark_config(config, self.item_list_field)
         super().__init__(config)
+
+    # ------------------------------------------------------------------ whole sessions: no row is stored
+
+    def _from_scratch(self) -> None:
+        if not self._session_files:
+            return super()._from_scratch()
+        self._get_preset()
+        self._get_field_from_config()
+        self._add_sessions(read_sessions(self._session_files, self.config))
+
+    def _add_sessions(self, sessions: Sessions) -> None:
+        self.tokens, self.parts = sessions.tokens, sessions.parts
+        fields = RowFields(self.uid_field, self.iid_field, self.item_list_length_field, SESSION_START, HISTORY_END)
+        for field in fields:
+            self.set_field_property(field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
+        self.set_field_property(
+            self.item_list_field, FeatureType.TOKEN_SEQ, FeatureSource.INTERACTION, self.max_item_list_len
+        )
+        ids = {token: number for number, token in enumerate(sessions.item_tokens)}
+        for field in (self.iid_field, self.item_list_field):
+            self.field2id_token[field], self.field2token_id[field] = np.array(sessions.item_tokens), ids
+        first = np.cumsum([1, *(part.n_sessions for part in self.parts)]).tolist()
+        self.field2id_token[self.uid_field] = range(first[-1])  # a session's token is its number
+        self.user_feat = self.item_feat = None
+        self.feat_name_list = ["inter_feat"]
+        self._split_rows = [
+            SessionRows(self.tokens, part, fields, self.max_item_list_len, number)
+            for part, number in zip(self.parts, first, strict=False)
+        ]
+        self.inter_feat = self._split_rows[0]  # what may be looked at before `build`: the training rows
+
+    def build(self) -> list[SessionDataset]:
+        """Training, validation and test split."""
+        return [self.copy(rows) for rows in self._split_rows] if self._session_files else super().build()
+
+    @property
+    def avg_actions_of_users(self) -> float:
+        return len(self) / self.inter_feat.part.n_sessions if self._session_files else super().avg_actions_of_users
+
+    @property
+    def avg_actions_of_items(self) -> float:
+        return len(self) / (self.item_num - 1) if self._session_files else super().avg_actions_of_items
 
     # ------------------------------------------------------------------ ordinary files: one row an interaction
 
@@ -66,21 +114,42 @@ class SessionDataset(SequentialDataset):
 
     def _benchmark_presets(self) -> None:
         self.item_id_list_field = self.item_list_field
+        if self._session_files:
+            return
         if self.item_list_field not in self.inter_feat:
             self._check_field("item_id_list_field")
 
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
         if self.item_list_field not in data:
             return super()._dataframe_to_interaction(data)
-        lists = [items[-self.max_item_list_len :] for items in data[self.item_list_field].values]
+        histories = (items[-self.max_item_list_len :] for items in data[self.item_list_field].values)
+        lists = [np.append(items, target) for items, target in zip(histories, data[self.iid_field], strict=True)]
         lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
         self.tokens = np.concatenate(lists).astype(np.int32) if lists else np.zeros(0, np.int32)
         rows = super()._dataframe_to_interaction(data.drop(columns=self.item_list_field))
-        ends = np.cumsum(lengths)
-        self._add_row_fields(ends - lengths, ends, rows)
+        ends = np.cumsum(lengths) - 1
+        self._add_row_fields(ends + 1 - lengths, ends, rows)
         return rows
 
     # ------------------------------------------------------------------ rows
+
+    def case_runs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The rows as runs of consecutive prefixes of one session.
+
+        Returns:
+            Three int arrays, an entry a run: session start, end of the first and of the last prefix (`history_end`).
+        """
+        rows = self.inter_feat
+        if isinstance(rows, SessionRows):
+            starts = rows.part.starts
+            return starts[:-1], starts[:-1] + np.int32(rows.part.n_given), starts[1:] - np.int32(1)
+        starts, ends = rows[SESSION_START].numpy(), rows[HISTORY_END].numpy()
+        order = np.lexsort((ends, starts))
+        starts, ends = starts[order], ends[order]
+        is_new = np.ones(len(starts), dtype=bool)
+        is_new[1:] = (starts[1:] != starts[:-1]) | (ends[1:] != ends[:-1] + 1)
+        first = np.flatnonzero(is_new)
+        return starts[first], ends[first], ends[np.append(first[1:], len(ends)) - 1]
 
     def _add_row_fields(self, starts: np.ndarray, ends: np.ndarray, rows: Interaction | None = None) -> None:
         fields = {

@@ -16,7 +16,7 @@ import torch
 from recbole.config import Config
 from recbole.data.interaction import Interaction
 
-from recbole_odrec.data.session_dataset import HISTORY_END, SESSION_START, SessionDataset
+from recbole_odrec.data.session_dataset import SessionDataset
 
 NEXT_ITEMS = "next_items"  # [B, L]: next item after each position, 0 where there is no training case
 _SORTING_POOL = 32  # batches whose windows are sorted by length together: little padding, still well mixed
@@ -39,36 +39,49 @@ class SessionWindowLoader:
 
     Attributes:
         generator: torch.Generator of the order, as RecBole's loaders have one.
+        n_cases: training cases (prefixes with their next item).
+        n_windows: windows that hold them.
     """
 
     def __init__(self, config: Config, dataset: SessionDataset, shuffle: bool = True) -> None:
         self.config, self._dataset, self.dataset, self.shuffle = config, dataset, dataset, shuffle
         self.batch_size, self.skip_prob = config["train_batch_size"], config["item_skip_prob"]
         self.generator = torch.Generator().manual_seed(config["seed"])
+        self._longest = dataset.max_item_list_len
         self._plan_windows(dataset)
 
     def _plan_windows(self, dataset: SessionDataset) -> None:
-        rows, longest = dataset.inter_feat, dataset.max_item_list_len
-        starts, ends = rows[SESSION_START].numpy(), rows[HISTORY_END].numpy()
-        order = np.lexsort((ends, starts))
-        starts, ends, next_items = starts[order], ends[order], rows[dataset.iid_field].numpy()[order]
-        step = max(longest // 2, 1)
-        # Which window of its session a case falls into: the first takes prefixes up to the maximum, each further
-        # one the next `step` prefixes.
-        turn = np.maximum(-(-(ends - starts - longest) // step), 0)
-        is_new = np.ones(len(starts), dtype=bool)
-        is_new[1:] = (starts[1:] != starts[:-1]) | (turn[1:] != turn[:-1])
-        first_case = np.flatnonzero(is_new)
-        self.cases = np.append(first_case, len(starts))  # cases of window w: [cases[w], cases[w + 1])
-        self.window_end = ends[self.cases[1:] - 1]
-        self.window_start = np.maximum(starts[first_case], self.window_end - longest)
-        self.case_position = ends - 1 - np.repeat(self.window_start, np.diff(self.cases))
-        self.case_item = next_items
+        """The first window of every run of cases is worked out when drawn; only long sessions have more of them."""
+        self._runs = dataset.case_runs()
+        starts, first, last = self._runs
+        self.n_cases = int(last.sum(dtype=np.int64) - first.sum(dtype=np.int64)) + len(first)
+        longest, step = self._longest, max(self._longest // 2, 1)
+        long = np.flatnonzero(last - starts > longest)
+        # Which window of its session a case falls into: window 0 takes prefixes up to the maximum, each further one
+        # the next `step` prefixes.
+        turns = -(-(last[long] - starts[long] - longest) // step)
+        run = np.repeat(long, turns)
+        turn = np.arange(len(run)) - np.repeat(np.cumsum(turns) - turns, turns) + 1
+        window_first = starts[run] + longest + (turn - 1) * step + 1
+        window_last = np.minimum(window_first + step - 1, last[run])
+        window_first = np.maximum(window_first, first[run])
+        has_cases = window_first <= window_last
+        self._further = run[has_cases], window_first[has_cases], window_last[has_cases]
+        self._first_is_empty = bool((first - starts > longest).any())
+        self.n_windows = len(starts) + len(self._further[0])
 
-    @property
-    def n_cases(self) -> int:
-        """Training cases (prefixes with their next item)."""
-        return len(self.case_item)
+    def _cases_of(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each window: start, end of its first and of its last prefix (positions in `tokens`), int64."""
+        starts, first, last = self._runs
+        is_further = windows >= len(starts)
+        run, window_first, window_last = self._further
+        further = windows[is_further] - len(starts)
+        runs = windows.copy()
+        runs[is_further] = run[further]
+        start, first, last = (values[runs].astype(np.int64) for values in (starts, first, last))
+        last = np.minimum(last, start + self._longest)
+        first[is_further], last[is_further] = window_first[further], window_last[further]
+        return np.maximum(start, last - self._longest), first, last
 
     def __len__(self) -> int:
         return -(-self.n_cases // self.batch_size)
@@ -77,40 +90,56 @@ class SessionWindowLoader:
         for windows in self._batches():
             yield self._batch(windows)
 
-    def _batches(self) -> list[np.ndarray]:
-        n_windows = len(self.window_start)
-        order = np.arange(n_windows)
+    def _batches(self) -> Iterator[np.ndarray]:
+        """Windows of one batch after the other, drawn in pools so that no order of all windows at once is sorted."""
         if self.shuffle:
-            order = torch.randperm(n_windows, generator=self.generator).numpy()
-        lengths, n_cases = (self.window_end - self.window_start)[order], np.diff(self.cases)[order]
-        pool = (np.cumsum(n_cases) - n_cases) // (self.batch_size * _SORTING_POOL)
-        order = order[np.lexsort((lengths, pool))]
-        n_cases = np.diff(self.cases)[order]
-        batch = (np.cumsum(n_cases) - n_cases) // self.batch_size
-        batches = np.split(order, np.flatnonzero(np.diff(batch)) + 1)
-        if self.shuffle:
-            batches = [batches[i] for i in torch.randperm(len(batches), generator=self.generator)]
-        return batches
+            order = torch.randperm(self.n_windows, generator=self.generator, dtype=torch.int32).numpy()
+        else:
+            order = np.arange(self.n_windows, dtype=np.int32)
+        pool_size = max(self._pool_cases * self.n_windows // max(self.n_cases, 1), 1)
+        left, n_before = np.zeros(0, np.int64), 0  # windows of the batch that the pool before did not fill
+        for turn, position in enumerate(range(0, self.n_windows, pool_size)):
+            pool = order[position : position + pool_size].astype(np.int64)
+            start, first, last = self._cases_of(pool)
+            pool = pool[last >= first] if self._first_is_empty else pool
+            lengths = (last - start)[last >= first] if self._first_is_empty else last - start
+            # Shortest first, then longest first: pools meet in windows of like length.
+            pool = np.concatenate([left, pool[np.argsort(-lengths if turn % 2 else lengths, kind="stable")]])
+            _, first, last = self._cases_of(pool)
+            n_cases = last - first + 1
+            batch = (n_before + np.cumsum(n_cases) - n_cases) // self.batch_size
+            cuts = np.flatnonzero(np.diff(batch)) + 1
+            *batches, left = np.split(pool, cuts)
+            n_before += int(n_cases.sum() - n_cases[len(pool) - len(left) :].sum())
+            if self.shuffle:
+                batches = [batches[i] for i in torch.randperm(len(batches), generator=self.generator)]
+            yield from batches
+        if len(left):
+            yield left
+
+    @property
+    def _pool_cases(self) -> int:
+        return self.batch_size * _SORTING_POOL
 
     def _batch(self, windows: np.ndarray) -> Interaction:
-        dataset = self._dataset
-        start, end = self.window_start[windows], self.window_end[windows]
-        lengths = end - start
+        tokens = self._dataset.tokens
+        start, first, last = self._cases_of(windows)
+        lengths = last - start
         columns = np.arange(lengths.max())
+        positions = start[:, None] + columns
         is_item = columns < lengths[:, None]
-        item_seq = np.where(is_item, dataset.tokens[np.where(is_item, start[:, None] + columns, 0)], 0)
-        next_items = np.zeros_like(item_seq, dtype=np.int64)
-        n_cases = self.cases[windows + 1] - self.cases[windows]
-        cases = np.repeat(self.cases[windows + 1] - np.cumsum(n_cases), n_cases) + np.arange(n_cases.sum())
-        next_items[np.repeat(np.arange(len(windows)), n_cases), self.case_position[cases]] = self.case_item[cases]
+        item_seq = np.where(is_item, tokens[np.where(is_item, positions, 0)], 0)
+        is_case = is_item & (positions + 1 >= first[:, None])
+        next_items = np.where(is_case, tokens[np.where(is_case, positions + 1, 0)], 0)
         if self.skip_prob:
             item_seq, next_items, lengths = self._skip_items(item_seq, next_items, lengths)
+        dataset = self._dataset
         return Interaction(
             {
                 dataset.item_list_field: torch.as_tensor(item_seq, dtype=torch.int64),
                 dataset.item_list_length_field: torch.as_tensor(lengths),
-                NEXT_ITEMS: torch.as_tensor(next_items),
-                dataset.iid_field: torch.as_tensor(self.case_item[self.cases[windows + 1] - 1]),
+                NEXT_ITEMS: torch.as_tensor(next_items, dtype=torch.int64),
+                dataset.iid_field: torch.as_tensor(tokens[last], dtype=torch.int64),
             }
         )
 

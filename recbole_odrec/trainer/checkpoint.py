@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import random
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,33 +19,9 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.files import json_plain, write_atomically
 
 FORMAT = "recbole_odrec checkpoint 1"
-
-
-def write_atomically(path: Path, write: Any) -> None:
-    """Calls `write(binary_file)` on a temporary file and renames it to `path`: a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes readable JSON atomically."""
-    text = json.dumps(value, indent=2, default=_plain) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
@@ -111,7 +85,7 @@ _VOLATILE = {
 
 def plain_config(config: Config) -> dict[str, Any]:
     """A configuration's values as JSON types."""
-    return json.loads(json.dumps(config.final_config_dict, default=_plain, sort_keys=True))
+    return json.loads(json.dumps(config.final_config_dict, default=json_plain, sort_keys=True))
 
 
 def fingerprint(*values: Any) -> str:

@@ -16,6 +16,7 @@ from torch import nn
 from recbole_odrec.config import model_keys, teacher_config
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
+from recbole_odrec.files import write_atomically
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.registry import model_class
@@ -178,15 +179,16 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source) -> Teach
 def _key(phase_config: Config, train_data: Any) -> str:
     """Stands for the teacher's configuration and seed, the items, and every training row."""
     dataset = train_data._dataset
-    rows = [dataset.inter_feat[field].numpy() for field in sorted(dataset.inter_feat)]
-    return checkpoint.fingerprint(phase_config, checkpoint.item_fingerprint(dataset), dataset.tokens, *rows)
+    return checkpoint.fingerprint(
+        phase_config, checkpoint.item_fingerprint(dataset), dataset.tokens, *dataset.case_runs()
+    )
 
 
 def _publish(trainer: ResumableTrainer, folder: Path) -> None:
     """Copies both checkpoints into the cache, the one that marks the entry as complete last."""
     for file in (trainer.last_file, trainer.best_file):
         content = file.read_bytes()
-        checkpoint.write_atomically(folder / file.name, partial(_write, content))
+        write_atomically(folder / file.name, partial(_write, content))
 
 
 def _write(content: bytes, file: BinaryIO) -> None:

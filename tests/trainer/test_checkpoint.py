@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.files import write_atomically
 from recbole_odrec.run_folder import find_unfinished, new_run_folder
 from recbole_odrec.trainer import checkpoint
 
@@ -22,7 +23,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        checkpoint.write_atomically(path, fail)
+        write_atomically(path, fail)
     assert torch.equal(checkpoint.load(path)["value"], torch.arange(3))
     assert [file.name for file in tmp_path.iterdir()] == ["last.pth"]
 
