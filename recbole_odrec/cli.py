@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
+from recbole_odrec.arguments import CommandParser
 from recbole_odrec.errors import UserError, did_you_mean
 
 USAGE = """\
 usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDER]] [--key=value ...]
        recbole-odrec train --model=MODEL --dataset=DATASET ...
        recbole-odrec summary saved/*/result.json
+       recbole-odrec convert --name NAME --train_sessions FILE --test_prefixes FILE
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
   --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
@@ -27,16 +28,6 @@ Precedence: --key=value, then --config_files, then the property files.
 # Words that RecBole's own script takes with a blank as well as with `=`.
 _SPELLINGS = {"-m": "--model", "-d": "--dataset", "--model": "--model", "--dataset": "--dataset"}
 _WITH_BLANK = {**_SPELLINGS, "--config_files": "--config_files"}
-
-
-class CommandParser(argparse.ArgumentParser):
-    """Arguments of every command but `train`; a mistake is a `UserError` like any other bad input."""
-
-    def __init__(self, command: str, description: str) -> None:
-        super().__init__(f"recbole-odrec {command}", description=description, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help.")
 
 
 class TrainArguments(NamedTuple):
@@ -100,7 +91,14 @@ def summary(words: Sequence[str]) -> None:
     sys.stdout.write(f"{summarize(results)}\n")
 
 
-_COMMANDS = {"train": train, "summary": summary}
+def convert(words: Sequence[str]) -> None:
+    """`convert`: published session data into RecBole's session benchmark files."""
+    from recbole_odrec.data.convert_command import convert
+
+    convert(words)
+
+
+_COMMANDS = {"train": train, "summary": summary, "convert": convert}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -61,13 +61,21 @@ def dataset_properties(dataset: str, known: Iterable[str]) -> dict[str, Any]:
     return {key: value for key, value in _load_properties(f"dataset/{dataset}").items() if key in known}
 
 
-def mend_sequential_defaults(config: Config) -> None:
+# How a data set is read and judged: our settings for it hold for RecBole's models too, so that all rows compare.
+_DATA_KEYS = {
+    *("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "load_col", "benchmark_filename", "alias_of_item_id"),
+    *("MAX_ITEM_LIST_LENGTH", "eval_args", "metrics", "topk", "valid_metric", "eval_batch_size"),
+}
+
+
+def mend_sequential_defaults(config: Config, dataset: str) -> None:
     """Defaults with which no sequential model can run, RecBole's own included, become ones with which it can.
 
     Negative samples beside a cross-entropy loss are an error, yet RecBole's default; the columns it loads of a data set
     it does not know lack the time. What the user gives stays as given.
     """
     internal, external = config.internal_config_dict, config.external_config_dict
+    internal.update(dataset_properties(dataset, _DATA_KEYS))
     values = {**internal, **external}
     if values.get("loss_type") == "CE":
         internal["train_neg_sample_args"] = None
@@ -142,7 +150,7 @@ def hook_properties() -> None:
     def load(self: Config, model: str, model_class: type, dataset: str) -> None:
         original(self, model, model_class, dataset)
         if model_class.type == ModelType.SEQUENTIAL:
-            mend_sequential_defaults(self)
+            mend_sequential_defaults(self, dataset)
         if model in OUR_MODELS:
             add_our_properties(self, model, dataset)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import recbole.data.dataset
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
@@ -17,6 +18,8 @@ from torch import Tensor
 from recbole_odrec import result as results
 from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
+from recbole_odrec.data.session_dataset import SessionDataset
+from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
@@ -111,7 +114,7 @@ def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any,
 def _run_baseline(config: Config) -> dict[str, Any]:
     """A RecBole model with RecBole's own data set, loaders and trainer, reported as ours are."""
     init_seed(config["seed"], config["reproducibility"])
-    train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
+    train_data, valid_data, test_data = data_preparation(config, _baseline_dataset(config))
     model = _build_model(config, train_data)
     run_dir = new_run_folder(config)
     _start_logging(config, train_data)
@@ -132,6 +135,20 @@ def _run_baseline(config: Config) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------- steps
+
+
+def _baseline_dataset(config: Config) -> Any:
+    """RecBole's own data set; for whole sessions, which RecBole cannot read, ours with rows of full width."""
+    if not session_file_paths(config):
+        return create_dataset(config)
+    if hasattr(recbole.data.dataset, f"{config['model']}Dataset"):
+        raise UserError(
+            f"{config['model']} has a data set of its own, which reads no whole sessions: write prefix rows with "
+            "`recbole-odrec convert --expand`."
+        )
+    dataset = SessionDataset(config)
+    dataset.pad_to_max = True
+    return dataset
 
 
 def _check_models(config: Config, train_data: Any) -> None:

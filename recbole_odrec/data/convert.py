@@ -1,0 +1,107 @@
+"""Writes session benchmark files: training, validation and test sessions that RecBole reads by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from recbole_odrec.data.session_file import N_GIVEN
+from recbole_odrec.data.session_sources import Session, SourceSessions
+from recbole_odrec.errors import UserError
+from recbole_odrec.files import write_atomically
+
+PARTS = ("train", "valid", "test")
+
+
+class Split(NamedTuple):
+    """Sessions of the three files, in time order."""
+
+    train: SourceSessions
+    valid: SourceSessions
+    test: SourceSessions
+
+
+def split_by_time(
+    training: SourceSessions, test: SourceSessions | None = None, valid_share: float = 0.1, test_share: float = 0.1
+) -> Split:
+    """Cuts validation sessions off the end of the training sessions, and before them test sessions if there are none.
+
+    Args:
+        training: sessions in time order.
+        test: test sessions, when they are given.
+        valid_share: part of the training sessions that becomes validation, the last ones in time.
+        test_share: part of all sessions that becomes the test set when `test` is None, the last ones in time.
+
+    Raises:
+        UserError: a share out of range, or too few sessions for three files.
+    """
+    for name, share in (("valid_share", valid_share), ("test_share", test_share)):
+        if not 0 < share < 1:
+            raise UserError(f"{name}={share}, expected a number between 0 and 1.")
+    sessions, n_given = training
+    if test is None:
+        sessions, held_out = _cut(sessions, test_share)
+        test = SourceSessions(held_out, n_given)
+    kept, valid = _cut(sessions, valid_share)
+    return Split(SourceSessions(kept, n_given), SourceSessions(valid, n_given), test)
+
+
+def _cut(sessions: list[Session], share: float) -> tuple[list[Session], list[Session]]:
+    n_last = round(share * len(sessions))
+    if not 0 < n_last < len(sessions):
+        raise UserError(f"{len(sessions)} sessions are too few to cut {share:g} of them off the end.")
+    return sessions[:-n_last], sessions[-n_last:]
+
+
+def write_benchmark(
+    split: Split,
+    folder: Path,
+    name: str,
+    expand: bool = False,
+    max_length: int | None = None,
+    show_progress: bool = False,
+) -> list[Path]:
+    """Writes `folder/name/name.{train,valid,test}.inter`.
+
+    Args:
+        split: the sessions.
+        folder: what `--data_path` will name.
+        name: name of the data set.
+        expand: a line for each prefix and its next item, as RecBole itself reads it, in place of whole sessions.
+        max_length: most recent items that an expanded prefix keeps; all of them when None.
+        show_progress: a progress bar over sessions.
+
+    Returns:
+        The files.
+    """
+    paths, first = [], 1
+    for part, source in zip(PARTS, split, strict=True):
+        path = folder / name / f"{name}.{part}.inter"
+        bar = tqdm(source.sessions, desc=path.name, unit=" sessions", delay=2, disable=not show_progress)
+        lines = (
+            _case_lines(bar, source.n_given, first, max_length)
+            if expand
+            else _session_lines(bar, source.n_given, first)
+        )
+        write_atomically(path, lambda file, lines=lines: file.writelines(line.encode() for line in lines))
+        paths.append(path)
+        first += len(source.sessions)
+    return paths
+
+
+def _session_lines(sessions: Sequence[Session], n_given: int, first: int) -> Iterator[str]:
+    is_usual = n_given == 1
+    yield "session_id:token\titem_id_list:token_seq" + ("\n" if is_usual else f"\t{N_GIVEN}:float\n")
+    for number, session in enumerate(sessions, start=first):
+        yield f"{number}\t{' '.join(session)}" + ("\n" if is_usual else f"\t{n_given}\n")
+
+
+def _case_lines(sessions: Sequence[Session], n_given: int, first: int, max_length: int | None) -> Iterator[str]:
+    yield "session_id:token\titem_id_list:token_seq\titem_id:token\n"
+    for number, session in enumerate(sessions, start=first):
+        for end in range(n_given, len(session)):
+            start = 0 if max_length is None else max(end - max_length, 0)
+            yield f"{number}\t{' '.join(session[start:end])}\t{session[end]}\n"

@@ -1,0 +1,73 @@
+"""`recbole-odrec convert`: published session data into RecBole's session benchmark files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from recbole_odrec.arguments import CommandParser
+from recbole_odrec.data.convert import PARTS, split_by_time, write_benchmark
+from recbole_odrec.data.session_sources import (
+    SourceSessions,
+    read_interactions,
+    read_pickle,
+    read_plain_prefixes,
+    read_plain_sessions,
+)
+from recbole_odrec.errors import UserError
+
+
+def convert(words: Sequence[str]) -> None:
+    """Reads one source, writes three files, prints what is in them."""
+    asked = _parser().parse_args(words)
+    training, test = _read(asked)
+    split = split_by_time(training, test, asked.valid_share, asked.test_share)
+    paths = write_benchmark(split, asked.output, asked.name, asked.expand, asked.max_length, asked.show_progress)
+    for part, source, path in zip(PARTS, split, paths, strict=True):
+        n_items = sum(map(len, source.sessions))
+        n_cases = n_items - source.n_given * len(source.sessions)
+        sys.stdout.write(f"{part}: {len(source.sessions):,} sessions, {n_cases:,} cases, {path}\n")
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser("convert", "Published session data into RecBole's session benchmark files.")
+    parser.add_argument("--name", required=True, help="name of the data set: --dataset=NAME afterwards")
+    parser.add_argument("--output", type=Path, default=Path("dataset"), help="folder for NAME/, --data_path afterwards")
+    plain = parser.add_argument_group("plain text, .gz or not")
+    plain.add_argument("--train_sessions", type=Path, help="a session a line, items separated by blanks")
+    plain.add_argument("--test_prefixes", type=Path, help="a case a line: items, a tab, the next item")
+    pickles = parser.add_argument_group("pickles of SR-GNN, GCE-GNN and their successors; classes in them are refused")
+    pickles.add_argument("--train_pickle", type=Path, help="sessions, or (prefixes, next items)")
+    pickles.add_argument("--test_pickle", type=Path, help="the same")
+    table = parser.add_argument_group("a table of interactions, split by time")
+    table.add_argument("--inter", type=Path, help="atomic file with a session, an item and a time column")
+    table.add_argument("--session_field", default="session_id")
+    table.add_argument("--item_field", default="item_id")
+    table.add_argument("--time_field", default="timestamp")
+    table.add_argument("--min_item_count", type=int, default=1, help="leave rarer items out (default: %(default)s)")
+    shares = parser.add_argument_group("split")
+    shares.add_argument("--valid_share", type=float, default=0.1, help="of the training sessions, the last ones")
+    shares.add_argument("--test_share", type=float, default=0.1, help="of all sessions, where no test file is given")
+    parser.add_argument("--expand", action="store_true", help="a line a prefix, as stock RecBole reads it")
+    parser.add_argument("--max_length", type=int, help="with --expand: most recent items that a prefix keeps")
+    parser.add_argument("--no_progress", dest="show_progress", action="store_false", help="no progress bar")
+    return parser
+
+
+def _read(asked: object) -> tuple[SourceSessions, SourceSessions | None]:
+    """Training and test sessions of the one source that was given."""
+    given = [name for name in ("train_sessions", "train_pickle", "inter") if getattr(asked, name)]
+    if len(given) != 1:
+        raise UserError(
+            f"{len(given)} sources given, expected one of --train_sessions FILE, --train_pickle FILE, --inter FILE."
+        )
+    if asked.max_length is not None and (not asked.expand or asked.max_length < 1):
+        raise UserError(f"--max_length {asked.max_length}, expected a number from 1, together with --expand.")
+    if given == ["train_sessions"]:
+        test = asked.test_prefixes and read_plain_prefixes(asked.test_prefixes)
+        return read_plain_sessions(asked.train_sessions), test
+    if given == ["train_pickle"]:
+        return read_pickle(asked.train_pickle), asked.test_pickle and read_pickle(asked.test_pickle)
+    columns = asked.session_field, asked.item_field, asked.time_field
+    return read_interactions(asked.inter, *columns, asked.min_item_count), None
