@@ -13,6 +13,7 @@ USAGE = """\
 usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDER]] [--key=value ...]
        recbole-odrec train --model=MODEL --dataset=DATASET ...
        recbole-odrec summary saved/*/result.json
+       recbole-odrec benchmark train --dataset tmall
        recbole-odrec convert --name NAME --train_sessions FILE --test_prefixes FILE
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
@@ -98,7 +99,23 @@ def convert(words: Sequence[str]) -> None:
     convert(words)
 
 
-_COMMANDS = {"train": train, "summary": summary, "convert": convert}
+def benchmark(words: Sequence[str]) -> None:
+    """`benchmark NAME`: measurements that go into `results/`."""
+    name = words[0] if words else "nothing"
+    if name not in _BENCHMARKS:
+        raise UserError(f"no benchmark `{name}`{did_you_mean(name, _BENCHMARKS)}: {', '.join(_BENCHMARKS)}.")
+    _BENCHMARKS[name](words[1:])
+
+
+def benchmark_train(words: Sequence[str]) -> None:
+    """`benchmark train`: seconds a training epoch, ours beside RecBole's."""
+    from recbole_odrec.benchmark.training_command import benchmark_train
+
+    benchmark_train(words)
+
+
+_BENCHMARKS = {"train": benchmark_train}
+_COMMANDS = {"train": train, "summary": summary, "convert": convert, "benchmark": benchmark}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.settings import (
     LEARNING_RATE_DECAYS,
     PARSED_KEYS,
+    SCORE_DTYPES,
     TYPES,
     DistillationConfig,
     NetworkConfig,
@@ -96,6 +97,8 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
         require(isinstance(values[key], (int, float)) and 0 <= values[key] < 1, key, values[key], "a number in [0, 1)")
     decay = values["learning_rate_decay"]
     require(decay in LEARNING_RATE_DECAYS, "learning_rate_decay", decay, f"one of {', '.join(LEARNING_RATE_DECAYS)}")
+    dtype = values["score_dtype"]
+    require(dtype in SCORE_DTYPES, "score_dtype", dtype, f"one of {', '.join(SCORE_DTYPES)}")
     for part in (NetworkConfig, TableConfig, DistillationConfig) if model == "ODRec" else (NetworkConfig,):
         parse(part, values)
 

@@ -14,6 +14,7 @@ ENCODERS = ("sasrec", "gru")
 READOUTS = ("soft_attention", "last")
 ITEM_ORDERS = ("none", "teacher")
 LEARNING_RATE_DECAYS = ("none", "linear")
+SCORE_DTYPES = ("float32", "bfloat16")
 
 
 def require(holds: bool, key: str, value: object, expected: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recbole_odrec.config import properties_folder
+from recbole_odrec.config import _DATA_KEYS, properties_folder
 from recbole_odrec.settings import DistillationConfig, NetworkConfig, TableConfig
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +67,7 @@ def test_dataset_files_hold_only_known_keys() -> None:
     for path in properties_folder().glob("model/*.yaml"):
         known |= set(yaml.safe_load(path.read_text()))
     known |= set(yaml.safe_load((properties_folder() / "overall.yaml").read_text()))
-    known |= {"MAX_ITEM_LIST_LENGTH", "learning_rate", "eval_batch_size", "weight_decay"}
+    known |= {*_DATA_KEYS, "learning_rate", "weight_decay"}
     for path in properties_folder().glob("dataset/*.yaml"):
         assert set(yaml.safe_load(path.read_text()) or {}) <= known, path
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from recbole_odrec.data.window_loader import NEXT_ITEMS
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.session_recommender import TrainingCases
+from recbole_odrec.nn.product import ScoreBuffer, product
 
 _PROBE_LENGTH = 4
 _CASES_AT_ONCE = 1024
@@ -21,6 +22,8 @@ _CASES_AT_ONCE = 1024
 
 class FrozenTable(nn.Module):
     """A teacher's item embeddings as it scores with them: `scale * query @ weight.T`."""
+
+    zero_item = None
 
     def __init__(self, weight: Tensor, scale: float) -> None:
         super().__init__()
@@ -34,6 +37,10 @@ class FrozenTable(nn.Module):
     def scores(self, query: Tensor) -> Tensor:
         """[B, D] -> [B, N]."""
         return self.scale * (query @ self.weight.T)
+
+    def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
+        """As `DenseEmbedding.raw_scores`."""
+        return product(self.scale * query, self.weight, buffer, dtype)
 
 
 class ProductTeacher(nn.Module):

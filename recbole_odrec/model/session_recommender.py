@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
+import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from recbole_odrec.data.window_loader import NEXT_ITEMS
+from recbole_odrec.losses import catalogue_loss
 from recbole_odrec.nn import (
     DenseEmbedding,
     GRUEncoder,
@@ -23,6 +24,7 @@ from recbole_odrec.nn import (
     SemiTensorTrainEmbedding,
     SoftAttentionReadout,
 )
+from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.settings import NetworkConfig, parse
 
 
@@ -58,6 +60,8 @@ class SessionRecommender(SequentialRecommender):
         super().__init__(config, dataset)
         network = parse(NetworkConfig, config, **self.fixed_network)
         self.hidden_size = network.hidden_size
+        self.score_dtype = torch.bfloat16 if config["score_dtype"] == "bfloat16" else None  # None: the weights' own
+        self._score_buffer = ScoreBuffer()
         self.item_table = self._build_item_table(config, network)
         self.encoder = _encoder(network, self.max_seq_length)
         self.readout = (
@@ -95,12 +99,17 @@ class SessionRecommender(SequentialRecommender):
         case_repr = prefix_repr.flatten(0, 1).index_select(0, case)  # [B * L, D] -> [C, D]
         return TrainingCases(case_repr, next_items[case], session_repr, item_repr)
 
+    def training_scores(self, case_repr: Tensor) -> Tensor:
+        """Raw scores of a step's cases for `catalogue_loss`: [C, D] -> [C, M], valid until the next call."""
+        return self.item_table.raw_scores(case_repr, self.score_dtype, self._score_buffer)
+
     # ------------------------------------------------------------------ RecBole's interface
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Cross-entropy of the next item over the whole catalogue, averaged over cases."""
         cases = self.training_cases(interaction)
-        return F.cross_entropy(self.item_table.scores(cases.case_repr), cases.pos_items)
+        scores = self.training_scores(cases.case_repr)
+        return catalogue_loss(scores, cases.pos_items, self.n_items, self.item_table.zero_item).total
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score of one candidate item a row: [B]."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from recbole_odrec.nn.product import ScoreBuffer, product
+
 
 class DenseEmbedding(nn.Embedding):
     """`torch.nn.Embedding` [N, D] with a zero padding row, `scores`, `to_matrix` and `compression_rate` = 1.
@@ -19,6 +21,7 @@ class DenseEmbedding(nn.Embedding):
     """
 
     compression_rate = 1.0
+    zero_item = None  # the softmax sees the padding row, as in RecBole's models
 
     def __init__(self, n_items: int, embedding_dim: int, std: float = 0.02) -> None:
         self.std = std
@@ -46,3 +49,7 @@ class DenseEmbedding(nn.Embedding):
     def scores(self, query: Tensor) -> Tensor:
         """Inner products of queries [B, D] with every item: [B, N]."""
         return query @ self.weight.T  # [B, D] x [D, N] -> [B, N]
+
+    def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
+        """`scores` for training, at the precision asked for: [B, D] -> [B, N], in the buffer if there is one."""
+        return product(query, self.weight, buffer, dtype)

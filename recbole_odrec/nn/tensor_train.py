@@ -24,8 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_odrec.nn.planner import TensorTrainPlan, plan_tensor_train
+from recbole_odrec.nn.product import ScoreBuffer, product
 
 DEFAULT_STD = 0.02
+_QUERY_BLOCK = 64  # queries scored at a time without gradients: what lies between query and scores stays small
 
 
 class SemiTensorTrainEmbedding(nn.Module):
@@ -176,6 +178,11 @@ class SemiTensorTrainEmbedding(nn.Module):
     # ------------------------------------------------------------------ sizes
 
     @property
+    def zero_item(self) -> int | None:
+        """The column that is 0 whatever `raw_scores` gives there."""
+        return self.padding_idx
+
+    @property
     def tt_ranks(self) -> tuple[int, ...]:
         """Ranks [1, r_1, .., r_{m-1}, 1] in the paper's counting."""
         return self.plan.tt_ranks
@@ -250,27 +257,56 @@ class SemiTensorTrainEmbedding(nn.Module):
         Returns:
             Scores [B, N]; the padding column is exactly zero.
         """
-        batch, t = query.shape[0], self.plan.stp_factor
+        if torch.is_grad_enabled() or len(query) <= _QUERY_BLOCK:
+            return self._item_scores(query)
+        scores = query.new_empty(len(query), self.n_items)  # the one large matrix of an evaluation
+        for rows, block in zip(scores.split(_QUERY_BLOCK), query.split(_QUERY_BLOCK), strict=True):
+            rows.copy_(self._item_scores(block))
+        return scores
+
+    def _item_scores(self, query: Tensor) -> Tensor:
+        """[B, D] -> [B, N], cut out of the cells."""
+        scores = self._cell_scores(query)
+        scores = scores[:, : self.n_items] if self.item_order is None else scores.index_select(1, self.item_order)
+        if self.padding_idx is not None:
+            scores[:, self.padding_idx] = 0  # the product needs its factors for its gradient, never its result
+        return scores
+
+    def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
+        """Products of each query with every item, for a loss that knows what else stands there.
+
+        As `scores`, but columns from N on are cells without an item and the padding column (`zero_item`) holds whatever
+        the cores give: cutting them off costs passes over the largest matrix of a training step.
+
+        Args:
+            query: [B, D].
+            dtype: precision of the products, the query's own when None; sums inside a product are float32 at least.
+            buffer: where the scores go; new memory when None (and with an `item_order`, which needs a copy).
+
+        Returns:
+            [B, M], M >= N, of that precision.
+        """
+        query = query if dtype is None else query.to(dtype)
+        if self.item_order is None:
+            return self._cell_scores(query, buffer)
+        return self._cell_scores(query).index_select(1, self.item_order)
+
+    def _cell_scores(self, query: Tensor, buffer: ScoreBuffer | None = None) -> Tensor:
+        """[B, D] -> [B, I_1 * .. * I_m], in the query's precision."""
+        batch, t, dtype = query.shape[0], self.plan.stp_factor, query.dtype
         # [B, J_1, rest, tau] -> [B, J_1, tau, rest]: the regrouped embedding.
         state = query.view(batch, self.plan.dim_shape[0], -1, t).transpose(2, 3)
         state = state.reshape(batch, 1, self.embedding_dim)  # [B, cells so far, R * A_k * .. * A_m]
         for core in self.tt_cores[:-1]:
             left, items, dims, right = core.shape
             state = state.reshape(batch, state.shape[1], left * dims, -1)
-            matrix = core.permute(1, 3, 0, 2).reshape(items * right, left * dims)
+            matrix = core.to(dtype).permute(1, 3, 0, 2).reshape(items * right, left * dims)
             state = matrix @ state  # [I_k R_k, R A_k] x [B, cells, R A_k, rest] -> [B, cells, I_k R_k, rest]
             state = state.reshape(batch, state.shape[1] * items, -1)
-        last = self.tt_cores[-1]  # [R, I_m, A_m, 1]: nothing is left beside the contracted axes
-        matrix = last.transpose(1, 2).reshape(-1, last.shape[1])
-        state = state @ matrix  # [B, cells, R A_m] x [R A_m, I_m] -> [B, cells, I_m]
-        cell_scores = state.view(batch, self.plan.n_cells)
-        if self.item_order is None:
-            scores = cell_scores[:, : self.n_items]
-        else:
-            scores = cell_scores.index_select(1, self.item_order)
-        if self.padding_idx is not None:
-            scores[:, self.padding_idx] = 0  # the product needs its factors for its gradient, never its result
-        return scores
+        last = self.tt_cores[-1].to(dtype)  # [R, I_m, A_m, 1]: nothing is left beside the contracted axes
+        matrix = last.permute(1, 0, 2, 3).reshape(last.shape[1], -1)
+        # [B * cells, R A_m] x [R A_m, I_m] -> [B * cells, I_m]
+        return product(state.flatten(0, 1), matrix, buffer).view(batch, self.plan.n_cells)
 
 
 def _to_size(values: Tensor, size: int, axis: int) -> Tensor:

@@ -5,6 +5,7 @@ Dimension key: B sessions, L positions, C training cases, D_s / D_t dimensions o
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import torch
 from recbole.config import Config
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from recbole_odrec.data.head_tail import head_items
-from recbole_odrec.losses import Recombination, contrastive_loss, predictive_loss, soft_target_loss
+from recbole_odrec.losses import Recombination, catalogue_loss, contrastive_loss, predictive_loss
 from recbole_odrec.model.odrec import ODRec
 from recbole_odrec.model.session_recommender import TrainingCases
+from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.settings import DistillationConfig, TableConfig, parse
 from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.start import start_from_teacher
@@ -51,6 +52,7 @@ class DistillationTrainer(ResumableTrainer):
         self.teacher: nn.Module | None = None
         self.recombination: Recombination | None = None
         self.is_head: Tensor | None = None
+        self._teacher_buffer = ScoreBuffer()
         if teacher is not None:
             self.attach_teacher(teacher)
 
@@ -94,6 +96,11 @@ class DistillationTrainer(ResumableTrainer):
         }
         return tuple(name for name, weight in parts.items() if weight > 0)
 
+    @property
+    def _columns(self) -> dict[str, int | None]:
+        """What stands in the columns of the student's raw scores."""
+        return {"n_items": self.model.n_items, "zero_item": self.model.item_table.zero_item}
+
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> tuple:
@@ -103,17 +110,24 @@ class DistillationTrainer(ResumableTrainer):
         """The weighted parts of the loss, in the order of `loss_names`; their sum is what is minimised."""
         weights, student = self.distillation, self.model
         cases = student.training_cases(interaction)
-        parts = {}
-        scores = student.item_table.scores(cases.case_repr)  # [C, N]
-        if weights.kd_weight < 1:
-            parts["next_item"] = (1 - weights.kd_weight) * F.cross_entropy(scores, cases.pos_items)
+        teacher_cases = teacher_scores = None
         if self.teacher is not None:
             with torch.no_grad():
                 teacher_cases = self.teacher.training_cases(interaction)
-        if weights.kd_weight > 0:
-            with torch.no_grad():
-                teacher_scores = self.teacher.item_table.scores(teacher_cases.case_repr)
-            parts["soft_targets"] = weights.kd_weight * soft_target_loss(scores, teacher_scores, weights.temperature)
+                if weights.kd_weight > 0:
+                    teacher_scores = self.teacher.item_table.raw_scores(
+                        teacher_cases.case_repr, student.score_dtype, self._teacher_buffer
+                    )
+        total, soft = catalogue_loss(
+            student.training_scores(cases.case_repr),
+            cases.pos_items,
+            **self._columns,
+            teacher_scores=teacher_scores,
+            kd_weight=weights.kd_weight,
+            temperature=weights.temperature,
+        )
+        # One loss with one gradient; what is logged as next_item is what soft targets leave of it.
+        parts = {"soft_targets": total} if weights.kd_weight == 1 else {"next_item": total - soft, "soft_targets": soft}
         if self.recombination is not None:
             parts.update(self._recombined_parts(interaction, cases, teacher_cases))
         return tuple(parts[name] for name in self.loss_names)
@@ -138,8 +152,11 @@ class DistillationTrainer(ResumableTrainer):
             parts["contrastive"] = weights.contrastive_weight * loss
         if "predictive" in views:
             first, second = views["predictive"]
-            loss = predictive_loss(first, student.item_table.scores, pos_items)
-            loss = loss + predictive_loss(second, teacher.item_table.scores, pos_items)
+            student_scores, teacher_scores = (
+                partial(network.item_table.raw_scores, dtype=student.score_dtype) for network in (student, teacher)
+            )
+            loss = predictive_loss(first, student_scores, pos_items, **self._columns)
+            loss = loss + predictive_loss(second, teacher_scores, pos_items)
             parts["predictive"] = weights.predictive_weight * loss
         return parts
 

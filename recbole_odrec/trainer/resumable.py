@@ -13,11 +13,12 @@ from recbole.config import Config
 from recbole.trainer import Trainer
 from recbole.utils import get_local_time, set_color
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.trainer import checkpoint
+from recbole_odrec.trainer.topk_collector import TopKCollector
 
 
 @contextmanager
@@ -58,6 +59,7 @@ class ResumableTrainer(Trainer):
         super().__init__(config, model)
         if run_dir is None:
             run_dir = Path(config["checkpoint_dir"]) / f"{config['model']}-{get_local_time()}"
+        self.eval_collector = TopKCollector(config)
         self.phase, self.run_dir = phase, Path(run_dir)
         self.best_file, self.last_file = (self.run_dir / phase / f"{name}.pth" for name in ("best", "last"))
         self.saved_model_file = str(self.best_file)  # RecBole's name for it
@@ -73,6 +75,9 @@ class ResumableTrainer(Trainer):
 
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
         optimizer = super()._build_optimizer(**kwargs)
+        if isinstance(optimizer, (Adam, AdamW)):
+            for group in optimizer.param_groups:
+                group["fused"] = True  # one pass over each weight; the same numbers to rounding
         optimizer.register_step_post_hook(self._update_average)
         return optimizer
 

@@ -4,9 +4,59 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from recbole_odrec.losses import Recombination, contrastive_loss, predictive_loss, soft_target_loss
+from recbole_odrec.losses import Recombination, catalogue_loss, contrastive_loss, predictive_loss
+
+
+def soft_target_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """The soft targets alone; `catalogue_loss` uses up the scores it is given."""
+    ids = torch.zeros(len(student), dtype=torch.long)
+    return catalogue_loss(student * 1, ids, teacher_scores=teacher, kd_weight=1.0, temperature=temperature).total
+
+
+def plain_loss(student: Tensor, pos_items: Tensor, teacher: Tensor, kd_weight: float, temperature: float) -> Tensor:
+    log_q, p = (student / temperature).log_softmax(1), (teacher / temperature).softmax(1)
+    soft = temperature**2 * F.kl_div(log_q, p, reduction="batchmean")
+    return (1 - kd_weight) * F.cross_entropy(student, pos_items) + kd_weight * soft
+
+
+class TestCatalogueLoss:
+    @pytest.mark.parametrize("kd_weight", [0.0, 0.3, 1.0])
+    @pytest.mark.parametrize("temperature", [1.0, 2.5])
+    @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+    def test_equals_the_plain_formula_and_its_gradient(
+        self, kd_weight, temperature, dtype, tolerance, monkeypatch
+    ) -> None:
+        monkeypatch.setattr("recbole_odrec.losses.catalogue._CPU_BLOCK", 300)  # blocks of 3 rows, the last one of 1
+        n_items, n_columns = 97, 101
+        raw = (3 * torch.randn(10, n_columns, dtype=dtype)).requires_grad_()
+        teacher, pos_items = torch.randn(10, n_items, dtype=dtype), torch.randint(0, n_items, (10,))
+        got = catalogue_loss(raw * 1, pos_items, n_items, 0, teacher, kd_weight, temperature)
+        (got.total * 1.7).backward()
+        scores = raw.detach().clone().requires_grad_()
+        is_zero = torch.arange(n_items) == 0
+        expected = plain_loss(scores[:, :n_items].masked_fill(is_zero, 0), pos_items, teacher, kd_weight, temperature)
+        (expected * 1.7).backward()
+        torch.testing.assert_close(got.total, expected, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(raw.grad, scores.grad, rtol=tolerance, atol=tolerance)
+        hard = (1 - kd_weight) * F.cross_entropy(scores[:, :n_items].masked_fill(is_zero, 0), pos_items)
+        torch.testing.assert_close(got.total - got.soft_targets, hard, rtol=tolerance, atol=10 * tolerance)
+
+    def test_bfloat16_scores_are_summed_in_float32(self) -> None:
+        scores, teacher = torch.randn(4, 20_000).bfloat16(), torch.randn(4, 20_000).bfloat16()
+        pos_items = torch.arange(4)
+        got = catalogue_loss(scores * 1, pos_items, teacher_scores=teacher, kd_weight=0.5).total
+        expected = plain_loss(scores.float(), pos_items, teacher.float(), 0.5, 1.0)
+        assert got.dtype == torch.float32
+        assert got.item() == pytest.approx(expected.item(), rel=1e-6)
+
+    def test_leaves_scores_alone_where_no_gradient_is_needed(self) -> None:
+        scores = torch.randn(3, 8)
+        before = scores.clone()
+        catalogue_loss(scores, torch.tensor([1, 2, 3]))
+        assert torch.equal(scores, before)
 
 
 class TestSoftTargets:

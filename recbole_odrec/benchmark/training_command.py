@@ -1,0 +1,71 @@
+"""`recbole-odrec benchmark train`: measures, prints a table, writes the numbers."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recbole_odrec.arguments import CommandParser
+from recbole_odrec.benchmark.training import PEER, measure
+from recbole_odrec.errors import UserError
+from recbole_odrec.files import write_json
+from recbole_odrec.result import versions
+
+
+def benchmark_train(words: Sequence[str]) -> None:
+    """Runs the benchmark as asked on the command line."""
+    parser = CommandParser("benchmark train", f"Seconds a training epoch, ours beside {PEER}, and as a ratio to it.")
+    parser.add_argument(
+        "--dataset", default="tmall", help="session files of `recbole-odrec convert` (default: %(default)s)"
+    )
+    parser.add_argument("--data_path", default="dataset", help="folder that holds them (default: %(default)s)")
+    parser.add_argument("--batch_size", type=int, default=512, help="training cases a step (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=8, help="turns of each model (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=4, help="steps a turn (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("results/training-speed.json"))
+    parser.add_argument("--no_progress", action="store_true", help="no progress bar")
+    asked = parser.parse_args(words)
+    for name in ("batch_size", "rounds", "steps"):
+        if getattr(asked, name) < 1:
+            raise UserError(f"--{name} {getattr(asked, name)}, expected a number from 1.")
+    if not (Path(asked.data_path) / asked.dataset).is_dir():
+        raise UserError(
+            f"{Path(asked.data_path) / asked.dataset} does not exist: write it with `recbole-odrec convert --name "
+            f"{asked.dataset} --output {asked.data_path} ..`."
+        )
+    result = measure(asked.dataset, asked.data_path, asked.batch_size, asked.rounds, asked.steps, not asked.no_progress)
+    machine = {"processor": _processor(), "threads": torch.get_num_threads(), "gpu": _gpu()}
+    command = " ".join(["recbole-odrec", "benchmark", "train", *words])
+    write_json(asked.output, {"command": command, "machine": machine, "versions": versions(), **result})
+    sys.stdout.write(f"{table(result)}\n{asked.output}\n")
+
+
+def table(result: dict[str, Any]) -> str:
+    """The measurement as a Markdown table."""
+    lines = [
+        "| model | ms a step (quartiles) | s an epoch | ratio | score matrices alive |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, row in result["models"].items():
+        low, high = row["step_ms_quartiles"]
+        lines.append(
+            f"| {name} | {row['step_ms']:.0f} ({low:.0f} to {high:.0f}) | {row['epoch_seconds']:.0f} | "
+            f"{row['ratio']:.2f} | {row['peak_score_matrices']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _gpu() -> str | None:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -1,0 +1,185 @@
+"""Cross-entropy and soft targets over the catalogue in one pass over the scores.
+
+The plain formula needs about ten passes over score matrices of B x N numbers, forward and backward. Here a block of
+rows that fits into the cache is read once; its loss and its gradient leave together:
+
+    gradient = (1 - w) (softmax(s) - onehot) + w T (softmax(s / T) - softmax(t / T))
+
+Dimension key: B rows, N items, M >= N columns, w kd_weight, T temperature, s / t student's / teacher's scores.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+# Numbers of a block: what stays in a processor's cache; on an accelerator, few large kernels.
+_CPU_BLOCK, _DEVICE_BLOCK = 1 << 18, 1 << 26
+
+
+class CatalogueLoss(NamedTuple):
+    """Scalars.
+
+    Attributes:
+        total: (1 - w) CE + w KL, the one with a gradient.
+        soft_targets: w KL within it, a constant.
+    """
+
+    total: Tensor
+    soft_targets: Tensor
+
+
+def catalogue_loss(
+    scores: Tensor,
+    pos_items: Tensor,
+    n_items: int | None = None,
+    zero_item: int | None = None,
+    teacher_scores: Tensor | None = None,
+    kd_weight: float = 0.0,
+    temperature: float = 1.0,
+) -> CatalogueLoss:
+    """(1 - w) cross-entropy of the next item + w KL(teacher || student), averaged over rows (paper, section 3.4).
+
+        CE = -log softmax(s)[pos],   KL = T^2 sum_n p_n (log p_n - log q_n),   p = softmax(t / T),   q = softmax(s / T)
+
+    T^2 keeps the gradient's size when T changes (Hinton et al. 2015); the average over rows (the released code sums)
+    keeps the loss's weight when the batch size changes. Sums are float32 whatever the scores' precision (float64 for
+    float64).
+
+    `scores` is used up: where a gradient is needed it is written over them.
+
+    Args:
+        scores: student's [B, M], float64, float32 or bfloat16.
+        pos_items: next item of each row, ids [B].
+        n_items: N, columns that are items; all of them when None.
+        zero_item: a column whose score is 0 by definition (the padding row of a compressed table), whatever stands
+            there.
+        teacher_scores: [B, N], a constant; needed when `kd_weight` > 0.
+        kd_weight: w in [0, 1].
+        temperature: T > 0.
+
+    Raises:
+        ValueError: shapes that do not fit, a temperature that is not positive, teacher scores that are not finite.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> catalogue_loss(scores, torch.tensor([2]), teacher_scores=scores + 5.0, kd_weight=1.0).total.item()
+        0.0
+    """
+    n_items = scores.shape[1] if n_items is None else n_items
+    if kd_weight and (teacher_scores is None or teacher_scores.shape != (len(scores), n_items)):
+        shape = None if teacher_scores is None else tuple(teacher_scores.shape)
+        raise ValueError(
+            f"student scores {(len(scores), n_items)} and teacher scores {shape} must rank the same items for the "
+            "same rows."
+        )
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature}, expected a number above 0.")
+    teacher = teacher_scores if kd_weight else None
+    total, soft = _FusedLoss.apply(scores, pos_items, n_items, zero_item, teacher, kd_weight, temperature)
+    return CatalogueLoss(total, soft.detach())
+
+
+class _FusedLoss(torch.autograd.Function):
+    """Loss and gradient block by block; the gradient takes the scores' place."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        scores: Tensor,
+        pos_items: Tensor,
+        n_items: int,
+        zero_item: int | None,
+        teacher_scores: Tensor | None,
+        kd_weight: float,
+        temperature: float,
+    ) -> tuple[Tensor, Tensor]:
+        n_rows, needs_gradient = len(scores), ctx.needs_input_grad[0]
+        dtype = torch.promote_types(scores.dtype, torch.float32)
+        block = max(1, (_CPU_BLOCK if scores.device.type == "cpu" else _DEVICE_BLOCK) // n_items)
+        hard, soft = scores.new_zeros(2, dtype=dtype).unbind()
+        # Student's and teacher's scores and softmax: memory that stays in the cache from block to block.
+        memory = scores.new_empty(2 if teacher_scores is None else 4, min(block, n_rows), n_items, dtype=dtype)
+        for start in range(0, n_rows, block):
+            rows = slice(start, start + block)
+            student, q, *rest = memory[:, : len(scores[rows])]
+            student.copy_(scores[rows, :n_items])
+            if zero_item is not None:
+                student[:, zero_item] = 0
+            if rest:
+                rest[0].copy_(teacher_scores[rows])
+            block_hard, block_soft, gradient = _loss_and_gradient(
+                student, q, *(rest or (None, None)), pos_items[rows], kd_weight, temperature
+            )
+            hard += block_hard
+            soft += block_soft
+            if needs_gradient:
+                if zero_item is not None:
+                    gradient[:, zero_item] = 0
+                scores[rows, :n_items] = gradient.div_(n_rows)
+        if teacher_scores is not None and not soft.isfinite():
+            raise ValueError(
+                "teacher scores hold NaN or infinity, or the student's do: one of them diverged; train it with a "
+                "smaller step."
+            )
+        if needs_gradient:
+            scores[:, n_items:] = 0
+            ctx.gradient = scores.detach()
+        hard, soft = hard / n_rows, soft / n_rows
+        ctx.mark_non_differentiable(soft)
+        return hard + soft, soft
+
+    @staticmethod
+    def backward(ctx: Any, of_total: Tensor, _of_soft: Tensor) -> tuple[Tensor | None, ...]:
+        gradient, ctx.gradient = ctx.gradient, None
+        if of_total.device.type != "cpu" or of_total != 1:  # a pass saved in the usual case
+            gradient.mul_(of_total)
+        return gradient, None, None, None, None, None, None
+
+
+def _loss_and_gradient(
+    student: Tensor,
+    q: Tensor,
+    teacher: Tensor | None,
+    p: Tensor | None,
+    pos_items: Tensor,
+    kd_weight: float,
+    temperature: float,
+) -> tuple[Tensor | float, Tensor | float, Tensor]:
+    """(1 - w) CE and w KL, summed over a few rows, and their gradient [B, N].
+
+    `student` and `teacher` hold scores, `q` and `p` are memory for their softmax; all are used up.
+    """
+    hard_weight, targets = 1 - kd_weight, pos_items.unsqueeze(1)
+    hard = soft = 0.0
+    gradient = None
+    if hard_weight:
+        normalizer = _softmax(student, q)
+        hard = hard_weight * (normalizer - student.gather(1, targets).squeeze(1)).sum()
+        gradient = q
+    if teacher is not None:
+        if gradient is None or temperature != 1:
+            gradient = None if gradient is None else gradient.mul(hard_weight)
+            normalizer = _softmax(student.div_(temperature), q)
+        kl = normalizer - _softmax(teacher.div_(temperature), p)
+        kl += torch.linalg.vecdot(p, teacher.sub_(student))
+        soft = kd_weight * temperature**2 * kl.sum()
+        if gradient is q:  # (1 - w) q + w (q - p) in one step
+            gradient.sub_(p, alpha=kd_weight)
+        else:
+            soft_gradient = q.sub_(p).mul_(kd_weight * temperature)
+            gradient = soft_gradient if gradient is None else gradient.add_(soft_gradient)
+    elif hard_weight != 1:
+        gradient.mul_(hard_weight)
+    if hard_weight:
+        gradient.scatter_add_(1, targets, gradient.new_full(targets.shape, -hard_weight))
+    return hard, soft, gradient
+
+
+def _softmax(scores: Tensor, out: Tensor) -> Tensor:
+    """Softmax [B, N] into `out`; returns the log of its normaliser [B], read off the largest entry."""
+    torch.softmax(scores, dim=1, out=out)
+    return scores.amax(1) - out.amax(1).log()

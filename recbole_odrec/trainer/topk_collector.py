@@ -1,0 +1,30 @@
+"""Collects what top-k metrics need of a batch, without the position matrix that RecBole lays beside the scores."""
+
+from __future__ import annotations
+
+import torch
+from recbole.evaluator import Collector
+from torch import Tensor
+
+
+class TopKCollector(Collector):
+    """RecBole's collector; metrics that only look at ranked lists cost O(rows x k) beside the scores.
+
+    RecBole marks the targets in a second matrix of the scores' shape. Here the ranked items themselves are looked up
+    among the targets: the same numbers, for any number of targets a row.
+    """
+
+    def eval_batch_collect(
+        self, scores_tensor: Tensor, interaction: object, positive_u: Tensor, positive_i: Tensor
+    ) -> None:
+        others = ("rec.items", "rec.meanrank", "rec.score", "data.label")
+        if not self.register.need("rec.topk") or any(map(self.register.need, others)):
+            super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+            return
+        n_rows, n_items = scores_tensor.shape
+        ranked = scores_tensor.topk(max(self.topk), dim=1).indices  # [B, k]
+        rows = torch.arange(n_rows, device=ranked.device).unsqueeze(1)
+        targets = (positive_u.to(ranked.device) * n_items + positive_i.to(ranked.device)).unique()
+        is_target = torch.isin(rows * n_items + ranked, targets)
+        n_targets = torch.bincount(targets // n_items, minlength=n_rows).unsqueeze(1)
+        self.data_struct.update_tensor("rec.topk", torch.cat([is_target.int(), n_targets.int()], dim=1))
