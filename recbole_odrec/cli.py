@@ -13,7 +13,7 @@ USAGE = """\
 usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDER]] [--key=value ...]
        recbole-odrec train --model=MODEL --dataset=DATASET ...
        recbole-odrec summary saved/*/result.json
-       recbole-odrec benchmark train --dataset tmall
+       recbole-odrec benchmark train|data [--help]
        recbole-odrec convert --name NAME --train_sessions FILE --test_prefixes FILE
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
@@ -114,7 +114,14 @@ def benchmark_train(words: Sequence[str]) -> None:
     benchmark_train(words)
 
 
-_BENCHMARKS = {"train": benchmark_train}
+def benchmark_data(words: Sequence[str]) -> None:
+    """`benchmark data`: memory of prepared session data."""
+    from recbole_odrec.benchmark.data_memory import benchmark_data
+
+    benchmark_data(words)
+
+
+_BENCHMARKS = {"train": benchmark_train, "data": benchmark_data}
 _COMMANDS = {"train": train, "summary": summary, "convert": convert, "benchmark": benchmark}
 
 

@@ -33,6 +33,7 @@ from recbole_odrec.registry import model_class
 from recbole_odrec.trainer import DistillationTrainer, ResumableTrainer
 
 PEER = "RecBole SASRec"
+_DATA = {"USER_ID_FIELD": "session_id", "benchmark_filename": ["train", "valid", "test"]}  # what `convert` writes
 _SAME_NETWORK = {"n_layers": 1, "n_heads": 1, "hidden_size": 128, "inner_size": 128}
 _SAME_DROPOUT = {"hidden_dropout_prob": 0.5, "attn_dropout_prob": 0.5}
 
@@ -72,7 +73,7 @@ def measure(
     Raises:
         UserError: the data set holds no whole sessions.
     """
-    common = {"data_path": data_path, "train_batch_size": batch_size, "state": "ERROR", "show_progress": False}
+    common = {**_DATA, "data_path": data_path, "train_batch_size": batch_size, "state": "ERROR", "show_progress": False}
     with tempfile.TemporaryDirectory() as folder:
         contestants, facts = _contestants(dataset, common, Path(folder))
         score_matrix = 4 * batch_size * facts["items"]  # bytes, float32

@@ -20,6 +20,7 @@ from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 from recbole_odrec.data.atomic_check import check_atomic_files
+from recbole_odrec.data.case_runs import CaseRuns, SessionRuns
 from recbole_odrec.data.session_file import Sessions, read_sessions, session_file_paths
 from recbole_odrec.data.session_rows import RowFields, SessionRows
 
@@ -68,9 +69,9 @@ class SessionDataset(SequentialDataset):
         self.set_field_property(
             self.item_list_field, FeatureType.TOKEN_SEQ, FeatureSource.INTERACTION, self.max_item_list_len
         )
-        ids = {token: number for number, token in enumerate(sessions.item_tokens)}
+        item_tokens = np.array(list(sessions.item_ids))
         for field in (self.iid_field, self.item_list_field):
-            self.field2id_token[field], self.field2token_id[field] = np.array(sessions.item_tokens), ids
+            self.field2id_token[field], self.field2token_id[field] = item_tokens, sessions.item_ids
         first = np.cumsum([1, *(part.n_sessions for part in self.parts)]).tolist()
         self.field2id_token[self.uid_field] = range(first[-1])  # a session's token is its number
         self.user_feat = self.item_feat = None
@@ -133,23 +134,18 @@ class SessionDataset(SequentialDataset):
 
     # ------------------------------------------------------------------ rows
 
-    def case_runs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The rows as runs of consecutive prefixes of one session.
-
-        Returns:
-            Three int arrays, an entry a run: session start, end of the first and of the last prefix (`history_end`).
-        """
+    def case_runs(self) -> CaseRuns:
+        """The rows as runs of consecutive prefixes of one session."""
         rows = self.inter_feat
         if isinstance(rows, SessionRows):
-            starts = rows.part.starts
-            return starts[:-1], starts[:-1] + np.int32(rows.part.n_given), starts[1:] - np.int32(1)
+            return SessionRuns(rows.part)
         starts, ends = rows[SESSION_START].numpy(), rows[HISTORY_END].numpy()
         order = np.lexsort((ends, starts))
         starts, ends = starts[order], ends[order]
         is_new = np.ones(len(starts), dtype=bool)
         is_new[1:] = (starts[1:] != starts[:-1]) | (ends[1:] != ends[:-1] + 1)
         first = np.flatnonzero(is_new)
-        return starts[first], ends[first], ends[np.append(first[1:], len(ends)) - 1]
+        return CaseRuns(starts[first], ends[first], ends[np.append(first[1:], len(ends)) - 1])
 
     def _add_row_fields(self, starts: np.ndarray, ends: np.ndarray, rows: Interaction | None = None) -> None:
         fields = {

@@ -50,12 +50,12 @@ class Sessions(NamedTuple):
     Attributes:
         tokens: int32 item ids of all sessions, one after the other, 0 for none.
         parts: train, valid, test.
-        item_tokens: raw item of each id, `[PAD]` first.
+        item_ids: id of each raw item, in order; `[PAD]` is 0.
     """
 
     tokens: np.ndarray
     parts: list[SessionPart]
-    item_tokens: list[str]
+    item_ids: dict[str, int]
 
 
 def session_file_paths(config: Config) -> list[Path]:
@@ -99,7 +99,7 @@ def read_sessions(paths: Sequence[Path], config: Config) -> Sessions:
             parts.append(_read_part(path, config, tokens, ids))
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not a text file in utf-8 ({error.reason}).") from error
-    return Sessions(np.frombuffer(tokens, dtype=np.int32), parts, list(ids))
+    return Sessions(np.frombuffer(tokens, dtype=np.int32), parts, ids)
 
 
 def _read_part(path: Path, config: Config, tokens: array, ids: dict[str, int]) -> SessionPart:

@@ -52,33 +52,33 @@ class SessionWindowLoader:
 
     def _plan_windows(self, dataset: SessionDataset) -> None:
         """The first window of every run of cases is worked out when drawn; only long sessions have more of them."""
-        self._runs = dataset.case_runs()
-        starts, first, last = self._runs
-        self.n_cases = int(last.sum(dtype=np.int64) - first.sum(dtype=np.int64)) + len(first)
+        self._runs, self.n_cases, self._first_is_empty = dataset.case_runs(), 0, False
         longest, step = self._longest, max(self._longest // 2, 1)
-        long = np.flatnonzero(last - starts > longest)
-        # Which window of its session a case falls into: window 0 takes prefixes up to the maximum, each further one
-        # the next `step` prefixes.
-        turns = -(-(last[long] - starts[long] - longest) // step)
-        run = np.repeat(long, turns)
-        turn = np.arange(len(run)) - np.repeat(np.cumsum(turns) - turns, turns) + 1
-        window_first = starts[run] + longest + (turn - 1) * step + 1
-        window_last = np.minimum(window_first + step - 1, last[run])
-        window_first = np.maximum(window_first, first[run])
-        has_cases = window_first <= window_last
-        self._further = run[has_cases], window_first[has_cases], window_last[has_cases]
-        self._first_is_empty = bool((first - starts > longest).any())
-        self.n_windows = len(starts) + len(self._further[0])
+        further: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        for runs, (starts, first, last) in self._runs.blocks():
+            self.n_cases += int((last - first).sum()) + len(runs)
+            self._first_is_empty |= bool((first - starts > longest).any())
+            # Which window of its session a case falls into: window 0 takes prefixes up to the maximum, each further
+            # one the next `step` prefixes.
+            turns = np.maximum(-(-(last - starts - longest) // step), 0)
+            at = np.repeat(np.arange(len(runs)), turns)
+            turn = np.arange(len(at)) - np.repeat(np.cumsum(turns) - turns, turns)
+            window_first = starts[at] + longest + turn * step + 1
+            window_last = np.minimum(window_first + step - 1, last[at])
+            window_first = np.maximum(window_first, first[at])
+            has_cases = window_first <= window_last
+            further.append((runs[at][has_cases], window_first[has_cases], window_last[has_cases]))
+        self._further = tuple(map(np.concatenate, zip(*further, strict=True)))
+        self.n_windows = len(self._runs) + len(self._further[0])
 
     def _cases_of(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of each window: start, end of its first and of its last prefix (positions in `tokens`), int64."""
-        starts, first, last = self._runs
-        is_further = windows >= len(starts)
+        is_further = windows >= len(self._runs)
         run, window_first, window_last = self._further
-        further = windows[is_further] - len(starts)
+        further = windows[is_further] - len(self._runs)
         runs = windows.copy()
         runs[is_further] = run[further]
-        start, first, last = (values[runs].astype(np.int64) for values in (starts, first, last))
+        start, first, last = self._runs.take(runs)
         last = np.minimum(last, start + self._longest)
         first[is_further], last[is_further] = window_first[further], window_last[further]
         return np.maximum(start, last - self._longest), first, last

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 # Numbers of a block: what stays in a processor's cache; on an accelerator, few large kernels.
-_CPU_BLOCK, _DEVICE_BLOCK = 1 << 18, 1 << 26
+_CPU_BLOCK, _DEVICE_BLOCK = 1 << 19, 1 << 26
 
 
 class CatalogueLoss(NamedTuple):
@@ -161,10 +161,13 @@ def _loss_and_gradient(
         hard = hard_weight * (normalizer - student.gather(1, targets).squeeze(1)).sum()
         gradient = q
     if teacher is not None:
-        if gradient is None or temperature != 1:
+        if temperature != 1:
             gradient = None if gradient is None else gradient.mul(hard_weight)
-            normalizer = _softmax(student.div_(temperature), q)
-        kl = normalizer - _softmax(teacher.div_(temperature), p)
+            student.div_(temperature)
+            teacher.div_(temperature)
+        if gradient is not q:
+            normalizer = _softmax(student, q)
+        kl = normalizer - _softmax(teacher, p)
         kl += torch.linalg.vecdot(p, teacher.sub_(student))
         soft = kd_weight * temperature**2 * kl.sum()
         if gradient is q:  # (1 - w) q + w (q - p) in one step

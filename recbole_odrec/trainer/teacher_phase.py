@@ -179,9 +179,8 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source) -> Teach
 def _key(phase_config: Config, train_data: Any) -> str:
     """Stands for the teacher's configuration and seed, the items, and every training row."""
     dataset = train_data._dataset
-    return checkpoint.fingerprint(
-        phase_config, checkpoint.item_fingerprint(dataset), dataset.tokens, *dataset.case_runs()
-    )
+    runs = [part for _, block in dataset.case_runs().blocks() for part in block]
+    return checkpoint.fingerprint(phase_config, checkpoint.item_fingerprint(dataset), dataset.tokens, *runs)
 
 
 def _publish(trainer: ResumableTrainer, folder: Path) -> None:

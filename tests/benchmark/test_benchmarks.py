@@ -1,0 +1,59 @@
+"""The benchmark commands run end to end on small data and report what they measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import ML_100K
+
+from recbole_odrec.cli import main
+
+
+@pytest.fixture
+def sessions() -> None:
+    """Real sessions as whole-session files `ml` in the working folder."""
+    events: dict[str, list[tuple[float, str]]] = {}
+    for line in (ML_100K / "ml-100k.inter").read_text().splitlines()[1:]:
+        user, item, _, time = line.split("\t")
+        if int(user) <= 100:
+            events.setdefault(user, []).append((float(time), item))
+    lines = [" ".join(item for _, item in sorted(found)[:20]) for found in events.values()]
+    Path("train.txt").write_text("\n".join(lines) + "\n")
+    assert main(["convert", "--no_progress", "--name", "ml", "--output", ".", "--train_sessions", "train.txt"]) == 0
+
+
+def test_benchmark_train_times_every_contestant(sessions, capsys) -> None:
+    words = ["--dataset", "ml", "--data_path", ".", "--rounds", "1", "--steps", "2", "--batch_size", "64"]
+    assert main(["benchmark", "train", *words, "--output", "speed.json", "--no_progress"]) == 0
+    report = json.loads(Path("speed.json").read_text())
+    models = report["models"]
+    assert len(models) == 6
+    for name, row in models.items():
+        assert row["step_ms"] > 0, name
+        assert row["epoch_seconds"] == pytest.approx(row["step_ms"] * row["steps_per_epoch"] / 1000, abs=0.06)
+        assert row["ratio"] == pytest.approx(row["epoch_seconds"] / models["RecBole SASRec"]["epoch_seconds"], abs=1e-3)
+    assert report["facts"]["training_cases"] == 81 * 19
+    assert "| RecBole SASRec |" in capsys.readouterr().out
+
+
+def test_benchmark_data_measures_a_fresh_process(capsys) -> None:
+    assert main(["benchmark", "data", "--interactions", "20000", "--items", "50", "--output", "memory.json"]) == 0
+    report = json.loads(Path("memory.json").read_text())
+    assert report["raw_bytes"] == 4 * report["interactions"]
+    assert 1.2 < report["prepared_ratio"] < 1.5
+    assert report["process_peak_bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "no benchmark `trian` (did you mean `train`?)"),
+        (["train", "--dataset", "absent"], "dataset/absent does not exist: write it with `recbole-odrec convert"),
+        (["train", "--steps", "0"], "--steps 0, expected a number from 1."),
+    ],
+)
+def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:
+    assert main(["benchmark", *words]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,211 @@
+"""Whole-session files, their conversion, and the rows that come out of them."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ML_100K, SMALL
+from recbole.data import data_preparation
+from recbole.data.dataset import SequentialDataset
+
+from recbole_odrec import run
+from recbole_odrec.cli import main
+from recbole_odrec.config import make_config
+from recbole_odrec.data.head_tail import training_counts
+from recbole_odrec.data.session_dataset import SessionDataset
+from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader
+from recbole_odrec.quick_start import _baseline_dataset
+
+N_USERS = 60
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real sessions (each user's first 30 films in time order) as the three kinds of files that papers publish."""
+    folder = tmp_path_factory.mktemp("sources")
+    events: dict[str, list[tuple[float, str]]] = {}
+    for line in (ML_100K / "ml-100k.inter").read_text().splitlines()[1:]:
+        user, item, _, time = line.split("\t")
+        if int(user) <= N_USERS:
+            events.setdefault(user, []).append((float(time), item))
+    sessions = [[item for _, item in sorted(found)[:30]] for found in events.values() if len(found) >= 30]
+    train, test = sessions[:-6], sessions[-6:]
+    with gzip.open(folder / "train.txt.gz", "wt") as file:
+        file.writelines(" ".join(session) + "\n" for session in train)
+    # As published: longest prefix first, and none of a single item.
+    cases = [(session[:end], session[end]) for session in test for end in range(len(session) - 1, 1, -1)]
+    (folder / "test.txt").write_text("".join(f"{' '.join(prefix)}\t{target}\n" for prefix, target in cases))
+    for name, value in {
+        "train.pickle": [[int(item) for item in session] for session in train],
+        "test.pickle": ([list(map(int, prefix)) for prefix, _ in cases], [int(target) for _, target in cases]),
+    }.items():
+        (folder / name).write_bytes(pickle.dumps(value))
+    return folder
+
+
+def convert(*words: object) -> int:
+    return main(["convert", "--no_progress", *map(str, words)])
+
+
+def plain(sources: Path) -> list[object]:
+    return ["--train_sessions", sources / "train.txt.gz", "--test_prefixes", sources / "test.txt"]
+
+
+def settings(name: str, **overrides: object) -> dict[str, object]:
+    return {
+        **SMALL,
+        "data_path": str(Path.cwd()),
+        "USER_ID_FIELD": "session_id",
+        "benchmark_filename": ["train", "valid", "test"],
+        "alias_of_item_id": ["item_id_list"],
+        "load_col": {"inter": ["session_id", "item_id_list", "item_id"]},
+        **overrides,
+    }
+
+
+def raw_rows(part: SequentialDataset, longest: int) -> list[tuple[str, ...]]:
+    rows = part[torch.arange(len(part))]
+    tokens = part.field2id_token[part.iid_field]
+    lists, targets, lengths = (
+        rows[name].numpy() for name in (part.item_id_list_field, part.iid_field, part.item_list_length_field)
+    )
+    kept = [items[:length][-longest:] for items, length in zip(lists, lengths, strict=True)]
+    return [(*tokens[items], tokens[target]) for items, target in zip(kept, targets, strict=True)]
+
+
+def test_whole_sessions_and_prefix_rows_are_the_same_data(sources: Path) -> None:
+    assert convert("--name", "whole", "--output", ".", *plain(sources)) == 0
+    assert convert("--name", "rows", "--output", ".", *plain(sources), "--expand") == 0
+    whole = SessionDataset(make_config("ODRec", "whole", config_dict=settings("whole"))).build()
+    eager = SessionDataset(make_config("ODRec", "rows", config_dict=settings("rows"))).build()
+    stock = SequentialDataset(make_config("ODRec", "rows", config_dict=settings("rows"))).build()
+    for ours, prefixes, theirs in zip(whole, eager, stock, strict=True):
+        expected = raw_rows(theirs, 20)
+        assert len(expected) > 80
+        assert raw_rows(ours, 20) == expected
+        assert raw_rows(prefixes, 20) == expected
+    tokens = [dict(zip(p.field2id_token["item_id"], training_counts(p), strict=True)) for p in (whole[0], stock[0])]
+    assert tokens[0] == tokens[1]
+    assert len(whole[2]) == 6 * 28  # the first test case comes after two items, as published
+
+
+def test_windows_hold_every_case_once_and_no_array_of_cases_is_kept(sources: Path) -> None:
+    convert("--name", "whole", "--output", ".", *plain(sources))
+    config = make_config("ODRec", "whole", config_dict=settings("whole", MAX_ITEM_LIST_LENGTH=8, train_batch_size=64))
+    train = SessionDataset(config).build()[0]
+    loader = SessionWindowLoader(config, train)
+    found = []
+    for batch in loader:
+        for items, targets in zip(batch["item_id_list"].tolist(), batch[NEXT_ITEMS].tolist(), strict=True):
+            found += [(items[max(0, at - 2) : at + 1], target) for at, target in enumerate(targets) if target]
+    assert len(found) == len(train) == loader.n_cases
+    rows = train[torch.arange(len(train))]
+    ends = [
+        (items[max(0, n - 3) : n], target)
+        for items, n, target in zip(
+            rows["item_id_list"].tolist(), rows["item_length"].tolist(), rows["item_id"].tolist(), strict=True
+        )
+    ]
+    assert sorted(found) == sorted(ends)
+    kept = [v for holder in (loader, train, train.inter_feat) for v in vars(holder).values()]
+    arrays = [v for value in kept for v in (value if isinstance(value, tuple) else (value,))]
+    assert not any(isinstance(v, np.ndarray) and v.size == len(train) for v in arrays)
+
+
+@pytest.mark.parametrize("source", ["pickle", "inter"])
+def test_other_sources_give_the_same_sessions(sources: Path, source: str) -> None:
+    convert("--name", "a", "--output", ".", *plain(sources))
+    if source == "pickle":
+        words = ["--train_pickle", sources / "train.pickle", "--test_pickle", sources / "test.pickle"]
+        parts = ("train", "valid", "test")
+    else:
+        lines = [
+            line.split() for line in gzip.decompress((sources / "train.txt.gz").read_bytes()).decode().splitlines()
+        ]
+        rows = [f"{s}\t{item}\t{100 * s + at}" for s, items in enumerate(lines) for at, item in enumerate(items)]
+        np.random.default_rng(0).shuffle(rows)
+        Path("log.inter").write_text("\n".join(["session_id:token\titem_id:token\ttimestamp:float", *rows]) + "\n")
+        words = ["--inter", "log.inter", "--test_share", "0.1"]
+        parts = ()
+    assert convert("--name", "b", "--output", ".", *words) == 0
+    for part in parts:
+        assert Path(f"a/a.{part}.inter").read_text() == Path(f"b/b.{part}.inter").read_text()
+    if not parts:
+        sessions = [
+            line.split("\t")[1].split()
+            for part in ("train", "valid", "test")
+            for line in Path(f"b/b.{part}.inter").read_text().splitlines()[1:]
+        ]
+        assert sessions == lines
+
+
+def test_a_pickle_that_names_a_class_is_refused_and_never_run(capsys) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (Path("owned"),)
+
+    Path("evil.pickle").write_bytes(pickle.dumps([Evil()]))
+    assert convert("--name", "x", "--output", ".", "--train_pickle", "evil.pickle") == 2
+    assert "refused or damaged pickle" in capsys.readouterr().err
+    assert not Path("owned").exists()
+    assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1 2 3\n4\n", "train.txt, line 2: `4`, expected a session of at least two items"),
+        ("", "train.txt: no session in it"),
+        ("1 2\n" * 3, "3 sessions are too few"),
+    ],
+)
+def test_malformed_sessions_are_named_and_nothing_is_written(capsys, content: str, message: str) -> None:
+    Path("train.txt").write_text(content)
+    assert convert("--name", "x", "--output", ".", "--train_sessions", "train.txt") == 2
+    assert message in capsys.readouterr().err
+    assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("7\t1 2 3", "line 3: 2 columns, expected 3"),
+        ("7\t1 2\t2", "line 3: `1 2`, expected at least 3 items"),
+        ("7\t1  2 3\t2", "expected at least 3 items, one ` ` between two"),
+        ("7\t1 2 3\t1", "line 3: `n_given` is `1`, expected 2 as on the lines above"),
+        ("7\t1 2 3\tx", "`n_given` is `x`"),
+    ],
+)
+def test_malformed_session_files_are_named(capsys, line: str, message: str) -> None:
+    Path("bad").mkdir()
+    good = "session_id:token\titem_id_list:token_seq\tn_given:float\n1\t1 2 3 4\t2\n"
+    for part in ("train", "valid", "test"):
+        Path(f"bad/bad.{part}.inter").write_text(good + (line + "\n" if part == "valid" else ""))
+    arguments = ["--dataset=bad", "--data_path=.", "--benchmark_filename=['train','valid','test']"]
+    assert main([*arguments, "--USER_ID_FIELD=session_id", "--show_progress=False"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "bad.valid.inter" in error
+    assert not Path("saved").exists()
+
+
+def test_recboles_models_train_on_whole_sessions_as_on_prefix_rows(sources: Path) -> None:
+    convert("--name", "whole", "--output", ".", *plain(sources))
+    config = make_config("GRU4Rec", "whole", config_dict=settings("whole"))
+    train, _, test = data_preparation(config, _baseline_dataset(config))
+    assert next(iter(train))["item_id_list"].shape[1] == 20
+    assert len(test._dataset) == 6 * 28
+    result = run("GRU4Rec", "whole", config_dict={**settings("whole"), "epochs": 1})
+    assert 0 < result["phases"]["model"]["test"]["all"]["recall@10"] < 1
+
+
+def test_our_models_run_on_whole_sessions(sources: Path) -> None:
+    convert("--name", "whole", "--output", ".", *plain(sources))
+    result = run("ODRec", "whole", config_dict={**settings("whole"), "score_dtype": "bfloat16", "epochs": 1})
+    report = result["phases"]["student"]["test"]
+    assert report["cases"]["head"] + report["cases"]["tail"] == 6 * 28
