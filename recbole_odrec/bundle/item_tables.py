@@ -1,0 +1,197 @@
+"""Item tables in the graph: rows of the history's items, and the best items of a session, straight from what is stored.
+
+Dimension key: B sessions, L positions, D embedding, N items (padding row 0 included), m cores, I_k / A_k item and
+embedding side of core k, R_k inner rank, t factor, P x Q grid of cells (Q = I_m), K = A_m R_{m-1}, k items asked for.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from recbole_odrec.bundle.graph import Graph
+from recbole_odrec.bundle.precision import quantize_rows
+from recbole_odrec.bundle.top_k import LOWEST_FLOAT, LOWEST_INT, ascending, best_cells, leave_out
+from recbole_odrec.nn import SemiTensorTrainEmbedding
+
+# The integer scan keeps this many candidates for each item asked for; they are scored again in float32.
+_CANDIDATES = 4
+# Queries of the integer scan have 7 bits: on processors whose 8-bit products add up in 16 bits, nothing saturates.
+_HALF_RANGE = 63
+
+
+class DenseTable:
+    """A full table [N, D], scored by one product.
+
+    Args:
+        weight: [N, D] float32.
+        scale: constant factor of every score.
+        is_normalized: score with rows of length one (CORE), embed with the rows as they are.
+    """
+
+    def __init__(self, weight: np.ndarray, scale: float = 1.0, is_normalized: bool = False) -> None:
+        self.weight, self.scale, self.is_normalized = weight, scale, is_normalized
+        self.n_items = len(weight)
+
+    def store(self, graph: Graph) -> None:
+        """Puts the table into the graph."""
+        self.name = graph.weight("item_table", self.weight)
+
+    def rows(self, graph: Graph, item_seq: str) -> str:
+        """int64 [B, L] -> [B, L, D]."""
+        return graph.op("Gather", self.name, item_seq)
+
+    def best(self, graph: Graph, query: str, out: tuple[str, str], k: int) -> tuple[str, str]:
+        """Scores and ids of the k best items: [B, D] -> float32 [B, k], int64 [B, k]."""
+        scores = graph.op("Gemm", query, self.name, transB=1, alpha=self.scale)  # [B, D] x [D, N] -> [B, N]
+        if self.is_normalized:
+            lengths = np.linalg.norm(self.weight, axis=1).clip(min=1e-12)
+            scores = graph.op("Mul", scores, graph.weight("item_scale", (1 / lengths).astype(np.float32)))
+        grid = leave_out(graph, graph.reshape(scores, 0, 1, self.n_items), (1, self.n_items), *out, _lowest(graph))
+        return best_cells(graph, grid, (1, self.n_items), k)
+
+
+class TensorTrainTable:
+    """A semi-tensor-product tensor train, from its cores alone (`nn.tensor_train` states the form).
+
+    Each core is stored once, as the matrix [A_k R_{k-1}, I_k R_k] that scoring multiplies by; rows gather from the same
+    matrix. Rows of cells that no item has are cut off the first core.
+
+    Args:
+        table: the trained module.
+        integer_scan: score in 8-bit integers, then the best candidates again in float32.
+    """
+
+    def __init__(self, table: SemiTensorTrainEmbedding, integer_scan: bool = False) -> None:
+        plan = table.plan
+        self.n_items, self.integer_scan = table.n_items, integer_scan
+        self.cores = [core.detach().numpy() for core in table.tt_cores]  # [R_{k-1}, I_k, A_k, R_k]
+        self.rest = prod(plan.item_shape[1:])
+        self.cores[0] = self.cores[0][:, : -(-self.n_items // self.rest)]
+        self.sides = [core.shape[1] for core in self.cores]
+        self.dims = [core.shape[2] for core in self.cores]
+        self.t, self.first_dim = plan.stp_factor, plan.dim_shape[0]
+        self.embedding_dim = plan.embedding_dim
+        self.shape = (prod(self.sides[:-1]), self.sides[-1])  # P, Q
+
+    def store(self, graph: Graph) -> None:
+        """Puts the cores into the graph; the last one in 8 bits for the integer scan."""
+        matrices = [
+            core.transpose(2, 0, 1, 3).reshape(core.shape[2] * core.shape[0], -1) for core in self.cores
+        ]  # [A_k R_{k-1}, I_k R_k]
+        last = len(matrices) - 1
+        self.names = [graph.weight(f"core_{k}", matrix) for k, matrix in enumerate(matrices[:last])]
+        if self.integer_scan:
+            integers, scale = quantize_rows(matrices[last])
+            self.names.append(graph.weight(f"core_{last}", integers))
+            self.last_scale = graph.weight(f"core_{last}.scale", scale)  # [K, 1]
+        else:
+            self.names.append(graph.weight(f"core_{last}", matrices[last]))
+
+    def rows(self, graph: Graph, item_seq: str) -> str:
+        """int64 [B, L] -> [B, L, D]; the row of padding is zero."""
+        ids = graph.reshape(item_seq, -1)  # [n]
+        stride, rows = prod(self.sides), ""
+        for k, core in enumerate(self.cores):
+            left, items, dims, right = core.shape
+            stride //= items
+            digit = graph.op("Div", ids, graph.const(stride)) if stride > 1 else ids
+            digit = graph.op("Mod", digit, graph.const(items)) if k else digit
+            columns = graph.op("Mul", graph.reshape(digit, -1, 1), graph.const(right))
+            columns = graph.op("Add", columns, graph.const(range(right)))  # [n, R_k]
+            slices = self._columns(graph, k, columns)  # [A_k R_{k-1}, n, R_k]
+            slices = graph.op("Transpose", graph.reshape(slices, dims, left, -1, right), perm=[2, 1, 0, 3])
+            slices = graph.reshape(slices, 0, left, dims * right)  # [n, R_{k-1}, A_k R_k]
+            rows = graph.op("MatMul", rows, slices) if k else slices
+            rows = graph.reshape(rows, 0, -1, right)  # [n, A_1 .. A_k, R_k]
+        rows = graph.op("Transpose", graph.reshape(rows, 0, self.first_dim, self.t, -1), perm=[0, 1, 3, 2])
+        shape = graph.op("Concat", graph.op("Shape", item_seq), graph.const([self.embedding_dim]), axis=0)
+        is_item = graph.op("Cast", graph.op("Greater", item_seq, graph.const(0)), to=1)
+        rows = graph.op("Reshape", rows, shape)
+        return graph.op("Mul", rows, graph.op("Unsqueeze", is_item, graph.const([2])))
+
+    def best(self, graph: Graph, query: str, out: tuple[str, str], k: int) -> tuple[str, str]:
+        """Scores and ids of the k best items: [B, D] -> float32 [B, k], int64 [B, k]."""
+        state = self._contract(graph, query)  # [B, P, K]
+        cells, is_out = self._with_empty_cells(graph, *out)
+        if self.integer_scan:
+            return self._scan_integers(graph, state, cells, is_out, k)
+        grid = graph.op("MatMul", state, self.names[-1])  # [B, P, K] x [K, Q] -> [B, P, Q]
+        grid = leave_out(graph, grid, self.shape, cells, is_out, _lowest(graph))
+        return best_cells(graph, grid, self.shape, k)
+
+    # ------------------------------------------------------------------ steps
+
+    def _contract(self, graph: Graph, query: str) -> str:
+        """Meets the query with all cores but the last: [B, D] -> [B, P, K]."""
+        # [B, J_1, rest, t] -> [B, rest, (J_1, t)]: the regrouped embedding with A_1 last.
+        state = graph.op("Transpose", graph.reshape(query, 0, self.first_dim, -1, self.t), perm=[0, 2, 1, 3])
+        rest, cells, inner = prod(self.dims[1:]), 1, self.dims[0]
+        state = graph.reshape(state, -1, cells, rest, inner)
+        for k, core in enumerate(self.cores[:-1]):
+            left, items, dims, right = core.shape
+            if k:  # [B, cells, A_k, rest, R_{k-1}] -> [B, cells, rest, (A_k, R_{k-1})]
+                rest //= dims
+                state = graph.op("Transpose", graph.reshape(state, -1, cells, dims, rest, left), perm=[0, 1, 3, 2, 4])
+                state = graph.reshape(state, -1, cells, rest, dims * left)
+            state = graph.op("MatMul", state, self.names[k])  # [.., rest, A_k R] x [A_k R, I_k R_k]
+            state = graph.op("Transpose", graph.reshape(state, -1, cells, rest, items, right), perm=[0, 1, 3, 2, 4])
+            cells *= items
+            state = graph.reshape(state, -1, cells, rest, right)
+        return graph.reshape(state, -1, cells, rest * self.cores[-1].shape[0])
+
+    def _scan_integers(self, graph: Graph, state: str, cells: str, is_out: str, k: int) -> tuple[str, str]:
+        """Candidates from 8-bit products, then their scores in float32.
+
+        The last core's row scales go into the state, so that one factor a session is left, which no ranking needs.
+        """
+        scaled = graph.op("Mul", state, graph.reshape(self.last_scale, -1))  # [B, P, K] x [K]
+        largest = graph.op("ReduceMax", graph.op("Abs", scaled), axes=[1, 2], keepdims=1)
+        largest = graph.op("Max", largest, graph.number(1e-30))
+        steps = graph.op("Mul", scaled, graph.op("Div", graph.number(_HALF_RANGE), largest))
+        zero = graph.const(_HALF_RANGE + 1, np.uint8)
+        shifted = graph.op("Add", graph.op("Round", steps), graph.number(_HALF_RANGE + 1))
+        integers = graph.op("Cast", shifted, to=2)  # uint8
+        grid = graph.op("MatMulInteger", integers, self.names[-1], zero)  # int32 [B, P, Q]
+        lowest = graph.const(*LOWEST_INT)
+        grid = leave_out(graph, grid, self.shape, cells, is_out, lowest)
+        count = min(_CANDIDATES * k, prod(self.shape))
+        values, found = best_cells(graph, grid, self.shape, count)
+        order = ascending(graph, found, count)
+        # Left-out cells may be among the candidates where the catalogue is small; their marks follow the order.
+        flat = graph.reshape(grid, 0, prod(self.shape))
+        is_real = graph.op("Greater", graph.op("GatherElements", flat, order, axis=1), lowest)
+        width = graph.const(self.shape[1])
+        row = graph.op("Unsqueeze", graph.op("Div", order, width), graph.const([2]))
+        left = graph.op("GatherND", scaled, row, batch_dims=1)  # [B, count, K]
+        right = graph.op("Gather", self.names[-1], graph.op("Mod", order, width), axis=1)  # [K, B, count]
+        right = graph.op("Transpose", graph.op("Cast", right, to=1), perm=[1, 2, 0])
+        scores = graph.op("ReduceSum", graph.op("Mul", left, right), graph.const([2]), keepdims=0)  # [B, count]
+        scores = graph.op("Where", is_real, scores, _lowest(graph))
+        best, places = graph.op("TopK", scores, graph.const([k]), n_outputs=2, axis=1)
+        return best, graph.op("GatherElements", order, places, axis=1)
+
+    def _columns(self, graph: Graph, k: int, columns: str) -> str:
+        """Columns of a stored core, in float32."""
+        gathered = graph.op("Gather", self.names[k], columns, axis=1)
+        if not (self.integer_scan and k == len(self.cores) - 1):
+            return gathered
+        return graph.op("Mul", graph.op("Cast", gathered, to=1), graph.op("Unsqueeze", self.last_scale, graph.const([2])))
+
+    def _with_empty_cells(self, graph: Graph, cells: str, is_out: str) -> tuple[str, str]:
+        """Cells behind the last item hold no item: they are left out too."""
+        n_empty = prod(self.shape) - self.n_items
+        if not n_empty:
+            return cells, is_out
+        batch = graph.op("Concat", graph.op("Unsqueeze", graph.dim(cells, 0), graph.const([0])), graph.const([n_empty]), axis=0)
+        empty = graph.op("Range", graph.const(self.n_items), graph.const(prod(self.shape)), graph.const(1))
+        always = graph.op("Expand", graph.const([True], np.bool_), batch)
+        return (
+            graph.op("Concat", cells, graph.op("Expand", empty, batch), axis=1),
+            graph.op("Concat", is_out, always, axis=1),
+        )
+
+
+def _lowest(graph: Graph) -> str:
+    return graph.const(*LOWEST_FLOAT)
