@@ -30,7 +30,7 @@ def build_session_model(
         item_table: `SemiTensorTrainEmbedding` or `DenseEmbedding`. Ids in the graph are grid cells: for a table with
             an item order, id c is the item whose cell is c.
         encoder, readout: of `nn.encoder` and `nn.readout`.
-        topk: k, at most the number of items.
+        topk: k, at most the number of items N - 1.
         precision: how weights are stored.
     """
     if isinstance(item_table, SemiTensorTrainEmbedding):
@@ -55,11 +55,10 @@ def build_model(table: Table, session: SessionPart, topk: int, precision: Precis
     table.store(graph)
     query = session(graph, table, "item_seq")
     # Item 0 is left out of every session, whether or not it stands in the sequence.
-    batch = graph.op("Unsqueeze", graph.dim("item_seq", 0), graph.const([0]))
-    padding = graph.op("Expand", graph.const([[0]]), graph.op("Concat", batch, graph.const([1]), axis=0))
-    cells = graph.op("Concat", "item_seq", padding, axis=1)  # [B, L + 1]
-    is_out = graph.op("Or", "exclude_seen", graph.op("Equal", cells, graph.const(0)))
-    scores, ids = table.best(graph, query, (cells, is_out), topk)
+    seen = graph.op("Where", "exclude_seen", "item_seq", graph.const(0))
+    out = graph.op("Pad", seen, graph.const([0, 0, 0, 1]))  # [B, L + 1]
+    n_seen = graph.op("Where", "exclude_seen", graph.dim("item_seq", 1), graph.const(0))
+    scores, ids = table.best(graph, query, out, graph.op("Add", n_seen, graph.const(1)), topk)
     is_item = graph.op("Greater", scores, graph.number(-np.inf))
     graph.nodes.append(onnx.helper.make_node("Identity", [scores], ["scores"]))
     graph.nodes.append(onnx.helper.make_node("Where", [is_item, ids, graph.const(0)], ["item_ids"]))

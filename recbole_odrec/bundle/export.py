@@ -14,9 +14,9 @@ from torch import nn
 
 from recbole_odrec.bundle import manifest as bundle_files
 from recbole_odrec.bundle.build import build_session_model
-from recbole_odrec.bundle.parity import Expected, Parity, compare, expect, require_parity
+from recbole_odrec.bundle.parity import LARGEST_NDCG_LOSS, Expected, Parity, compare, expect, require_parity
 from recbole_odrec.bundle.precision import PRECISIONS, Precision
-from recbole_odrec.bundle.recommender import Recommender, _open_session
+from recbole_odrec.bundle.recommender import Recommender, open_session
 from recbole_odrec.bundle.source import Source, load_source
 from recbole_odrec.bundle.titles import read_titles
 from recbole_odrec.bundle.traced import build_traced_model
@@ -32,6 +32,7 @@ def export_bundle(
     precision: Precision = "fp32",
     topk: int = 20,
     data_path: str | None = None,
+    max_ndcg_loss: float = LARGEST_NDCG_LOSS,
 ) -> dict[str, Any]:
     """Writes a bundle: a folder that recommends with ONNX Runtime alone.
 
@@ -44,6 +45,7 @@ def export_bundle(
         precision: fp32, fp16 or int8 (how weights are stored).
         topk: the most items one answer can have.
         data_path: folder that holds the data set's folder, where it is not where the run found it.
+        max_ndcg_loss: share of the test NDCG that fp16 or int8 may cost.
 
     Returns:
         The content of `manifest.json`.
@@ -62,10 +64,10 @@ def export_bundle(
         raise UserError(f"topk={topk!r}, expected 1 to {n_items}, the number of items.")
     expected = expect(source, topk)
     model = _build(source.model, topk, "fp32")
-    parity = {"fp32": _checked(model, expected, "fp32")}
+    parity = {"fp32": _checked(model, expected, "fp32", max_ndcg_loss)}
     if precision != "fp32":
         model = _build(source.model, topk, precision)
-        parity[precision] = _checked(model, expected, precision)
+        parity[precision] = _checked(model, expected, precision, max_ndcg_loss)
     return _write(output, source, model, parity, precision, topk)
 
 
@@ -78,14 +80,14 @@ def _build(model: nn.Module, topk: int, precision: Precision) -> onnx.ModelProto
         raise error if isinstance(error, UserError) else UserError(f"this model cannot be a bundle: {error}.") from error
 
 
-def _checked(model: onnx.ModelProto, expected: Expected, precision: Precision) -> Parity:
-    session = _open_session(Path(f"{precision} model"), model.SerializeToString(), threads=0)
+def _checked(model: onnx.ModelProto, expected: Expected, precision: Precision, max_ndcg_loss: float) -> Parity:
+    session = open_session(model.SerializeToString(), threads=0)
 
     def run(item_seq: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return tuple(session.run(["item_ids", "scores"], {"item_seq": item_seq}))
 
     parity = compare(expected, run)
-    require_parity(parity, precision)
+    require_parity(parity, precision, max_ndcg_loss)
     return parity
 
 

@@ -51,6 +51,10 @@ class Graph:
         """A float32 constant."""
         return self.const(value, np.float32)
 
+    def const_range(self, stop: int) -> str:
+        """0 .. stop - 1 as a constant that costs no bytes in the file."""
+        return self.arange(self.const(stop))
+
     def reshape(self, values: str, *shape: int) -> str:
         """To a shape; 0 keeps an axis, -1 is computed."""
         return self.op("Reshape", values, self.const(shape))

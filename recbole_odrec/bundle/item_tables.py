@@ -42,14 +42,27 @@ class DenseTable:
         """int64 [B, L] -> [B, L, D]."""
         return graph.op("Gather", self.name, item_seq)
 
-    def best(self, graph: Graph, query: str, out: tuple[str, str], k: int) -> tuple[str, str]:
-        """Scores and ids of the k best items: [B, D] -> float32 [B, k], int64 [B, k]."""
+    def best(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
+        """The k best items of each session.
+
+        Args:
+            graph: written to.
+            query: session representations [B, D].
+            out: cells that must not be served, int64 [B, X].
+            n_out: the most cells that `out` can name in a session, int64 scalar.
+            k: how many.
+
+        Returns:
+            Scores float32 [B, k], descending, and ids int64 [B, k]; -inf where there is no further item.
+        """
         scores = graph.op("Gemm", query, self.name, transB=1, alpha=self.scale)  # [B, D] x [D, N] -> [B, N]
         if self.is_normalized:
             lengths = np.linalg.norm(self.weight, axis=1).clip(min=1e-12)
             scores = graph.op("Mul", scores, graph.weight("item_scale", (1 / lengths).astype(np.float32)))
-        grid = leave_out(graph, graph.reshape(scores, 0, 1, self.n_items), (1, self.n_items), *out, _lowest(graph))
-        return best_cells(graph, grid, (1, self.n_items), k)
+        grid, lowest = graph.reshape(scores, 0, 1, self.n_items), graph.const(*LOWEST_FLOAT)
+        count = graph.op("Add", n_out, graph.const(k))
+        values, cells = best_cells(graph, grid, (1, self.n_items), self.n_items, count, lowest)
+        return _final(graph, leave_out(graph, values, cells, out, lowest), cells, k)
 
 
 class TensorTrainTable:
@@ -111,15 +124,15 @@ class TensorTrainTable:
         rows = graph.op("Reshape", rows, shape)
         return graph.op("Mul", rows, graph.op("Unsqueeze", is_item, graph.const([2])))
 
-    def best(self, graph: Graph, query: str, out: tuple[str, str], k: int) -> tuple[str, str]:
-        """Scores and ids of the k best items: [B, D] -> float32 [B, k], int64 [B, k]."""
+    def best(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
+        """As `DenseTable.best`."""
         state = self._contract(graph, query)  # [B, P, K]
-        cells, is_out = self._with_empty_cells(graph, *out)
         if self.integer_scan:
-            return self._scan_integers(graph, state, cells, is_out, k)
+            return self._scan_integers(graph, state, out, n_out, k)
         grid = graph.op("MatMul", state, self.names[-1])  # [B, P, K] x [K, Q] -> [B, P, Q]
-        grid = leave_out(graph, grid, self.shape, cells, is_out, _lowest(graph))
-        return best_cells(graph, grid, self.shape, k)
+        count, lowest = graph.op("Add", n_out, graph.const(k)), graph.const(*LOWEST_FLOAT)
+        values, cells = best_cells(graph, grid, self.shape, self.n_items, count, lowest)
+        return _final(graph, leave_out(graph, values, cells, out, lowest), cells, k)
 
     # ------------------------------------------------------------------ steps
 
@@ -141,7 +154,7 @@ class TensorTrainTable:
             state = graph.reshape(state, -1, cells, rest, right)
         return graph.reshape(state, -1, cells, rest * self.cores[-1].shape[0])
 
-    def _scan_integers(self, graph: Graph, state: str, cells: str, is_out: str, k: int) -> tuple[str, str]:
+    def _scan_integers(self, graph: Graph, state: str, out: str, n_out: str, k: int) -> tuple[str, str]:
         """Candidates from 8-bit products, then their scores in float32.
 
         The last core's row scales go into the state, so that one factor a session is left, which no ranking needs.
@@ -154,23 +167,17 @@ class TensorTrainTable:
         shifted = graph.op("Add", graph.op("Round", steps), graph.number(_HALF_RANGE + 1))
         integers = graph.op("Cast", shifted, to=2)  # uint8
         grid = graph.op("MatMulInteger", integers, self.names[-1], zero)  # int32 [B, P, Q]
-        lowest = graph.const(*LOWEST_INT)
-        grid = leave_out(graph, grid, self.shape, cells, is_out, lowest)
-        count = min(_CANDIDATES * k, prod(self.shape))
-        values, found = best_cells(graph, grid, self.shape, count)
-        order = ascending(graph, found, count)
-        # Left-out cells may be among the candidates where the catalogue is small; their marks follow the order.
-        flat = graph.reshape(grid, 0, prod(self.shape))
-        is_real = graph.op("Greater", graph.op("GatherElements", flat, order, axis=1), lowest)
+        count = graph.op("Add", n_out, graph.const(_CANDIDATES * k))
+        _, order = best_cells(graph, grid, self.shape, self.n_items, count, graph.const(*LOWEST_INT))
+        order = ascending(graph, order)  # so that ties go to the lower index
         width = graph.const(self.shape[1])
         row = graph.op("Unsqueeze", graph.op("Div", order, width), graph.const([2]))
         left = graph.op("GatherND", scaled, row, batch_dims=1)  # [B, count, K]
         right = graph.op("Gather", self.names[-1], graph.op("Mod", order, width), axis=1)  # [K, B, count]
         right = graph.op("Transpose", graph.op("Cast", right, to=1), perm=[1, 2, 0])
         scores = graph.op("ReduceSum", graph.op("Mul", left, right), graph.const([2]), keepdims=0)  # [B, count]
-        scores = graph.op("Where", is_real, scores, _lowest(graph))
-        best, places = graph.op("TopK", scores, graph.const([k]), n_outputs=2, axis=1)
-        return best, graph.op("GatherElements", order, places, axis=1)
+        scores = leave_out(graph, scores, order, out, graph.const(*LOWEST_FLOAT))
+        return _final(graph, scores, order, k)
 
     def _columns(self, graph: Graph, k: int, columns: str) -> str:
         """Columns of a stored core, in float32."""
@@ -179,19 +186,8 @@ class TensorTrainTable:
             return gathered
         return graph.op("Mul", graph.op("Cast", gathered, to=1), graph.op("Unsqueeze", self.last_scale, graph.const([2])))
 
-    def _with_empty_cells(self, graph: Graph, cells: str, is_out: str) -> tuple[str, str]:
-        """Cells behind the last item hold no item: they are left out too."""
-        n_empty = prod(self.shape) - self.n_items
-        if not n_empty:
-            return cells, is_out
-        batch = graph.op("Concat", graph.op("Unsqueeze", graph.dim(cells, 0), graph.const([0])), graph.const([n_empty]), axis=0)
-        empty = graph.op("Range", graph.const(self.n_items), graph.const(prod(self.shape)), graph.const(1))
-        always = graph.op("Expand", graph.const([True], np.bool_), batch)
-        return (
-            graph.op("Concat", cells, graph.op("Expand", empty, batch), axis=1),
-            graph.op("Concat", is_out, always, axis=1),
-        )
 
-
-def _lowest(graph: Graph) -> str:
-    return graph.const(*LOWEST_FLOAT)
+def _final(graph: Graph, scores: str, cells: str, k: int) -> tuple[str, str]:
+    """The k best of the cells fetched."""
+    best, places = graph.op("TopK", scores, graph.const([k]), n_outputs=2, axis=1)
+    return best, graph.op("GatherElements", cells, places, axis=1)

@@ -19,6 +19,8 @@ FORMAT = "recbole_odrec bundle"
 FORMAT_VERSION = 1
 MANIFEST, MODEL, ITEMS, TITLES, LICENSE = "manifest.json", "model.onnx", "items.txt", "titles.txt", "LICENSE"
 
+_PIECE = 2**18  # bytes in memory while a file is verified
+
 # Where a value of another kind would change what is served or raise far from its cause.
 _KINDS: dict[str, type] = {"n_items": int, "max_length": int, "topk": int, "files": dict}
 
@@ -27,7 +29,7 @@ class BundleError(UserError):
     """A bundle that cannot be trusted, or input it cannot serve: one line that says what and what to do."""
 
 
-def sha256(content: bytes | memoryview) -> str:
+def sha256(content: bytes) -> str:
     """Hexadecimal SHA-256."""
     return hashlib.sha256(content).hexdigest()
 
@@ -83,8 +85,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return values
 
 
-def read_file(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes:
-    """Content of one file of the bundle, read once and verified.
+def verify_file(folder: Path, manifest: Mapping[str, Any], name: str) -> None:
+    """Reads one file of the bundle piece by piece and compares it with the manifest.
 
     Raises:
         BundleError: it is missing, or not the file that was exported.
@@ -95,14 +97,31 @@ def read_file(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes:
         size, digest = expected["bytes"], expected["sha256"]
     except (KeyError, TypeError):
         raise _damaged(folder / MANIFEST, f"it does not list {name}") from None
+    found = hashlib.sha256()
     try:
         if path.stat().st_size != size:
             raise _damaged(path, f"{path.stat().st_size} bytes, expected {size}")
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                found.update(piece)
     except OSError as error:
         raise _damaged(path, f"cannot be read ({type(error).__name__})") from error
-    if sha256(content) != digest:
+    if found.hexdigest() != digest:
         raise _damaged(path, "its SHA-256 is not the one in the manifest")
+
+
+def read_file(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes:
+    """Content of one file of the bundle, verified.
+
+    Raises:
+        BundleError: as `verify_file`.
+    """
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise _damaged(folder / name, f"cannot be read ({type(error).__name__})") from error
+    if sha256(content) != manifest["files"][name]["sha256"]:
+        raise _damaged(folder / name, "its SHA-256 is not the one in the manifest")
     return content
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recbole_odrec.bundle.manifest import ITEMS, MODEL, TITLES, BundleError, read_file, read_manifest
+from recbole_odrec.bundle.manifest import ITEMS, MODEL, TITLES, BundleError, read_file, read_manifest, verify_file
 from recbole_odrec.bundle.tokens import TokenTable
 
 # Sessions are scored together as long as their scores stay within this many numbers (64 MB).
@@ -72,25 +72,26 @@ class Recommender:
         self.n_items: int = self.manifest["n_items"]
         self.max_length: int = self.manifest["max_length"]
         self.topk: int = self.manifest["topk"]
-        for name in sorted(set(self.manifest["files"]) - {MODEL, ITEMS, TITLES}):
-            read_file(self.folder, self.manifest, name)
-        self._items_content: bytes | None = read_file(self.folder, self.manifest, ITEMS)
-        self._titles: list[str] | None = None
-        if TITLES in self.manifest["files"]:
-            self._titles = read_file(self.folder, self.manifest, TITLES).decode().split("\n")
-        self._session = _open_session(self.folder, read_file(self.folder, self.manifest, MODEL), threads)
+        for name in sorted({*self.manifest["files"], MODEL, ITEMS}):
+            verify_file(self.folder, self.manifest, name)
+        self._session = open_session(self.folder / MODEL, threads)
 
     @cached_property
     def tokens(self) -> TokenTable:
         """Item tokens; made when first needed, so that who works with ids never pays for it."""
         try:
-            table = TokenTable(self._items_content)
+            table = TokenTable(read_file(self.folder, self.manifest, ITEMS))
         except ValueError as error:
             raise BundleError(f"{self.folder / ITEMS}: {error}; export the bundle again.") from error
         if len(table) != self.n_items:
             raise BundleError(f"{self.folder / ITEMS}: {len(table)} items, the manifest says {self.n_items}.")
-        self._items_content = None
         return table
+
+    @cached_property
+    def _titles(self) -> list[str]:
+        if TITLES not in self.manifest["files"]:
+            return []
+        return read_file(self.folder, self.manifest, TITLES).decode(errors="replace").split("\n")
 
     def recommend(self, history: Sequence[str | int], k: int = 20, exclude_seen: bool = False) -> Recommendations:
         """The k best next items of one session.
@@ -192,7 +193,7 @@ class Recommender:
         ]
 
     def _title(self, item: int) -> str | None:
-        return (self._titles[item - 1] or None) if self._titles and item <= len(self._titles) else None
+        return (self._titles[item - 1] or None) if item <= len(self._titles) else None
 
 
 def _without(seen: set[int], ids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -214,21 +215,30 @@ def _checked_tokens(history: Any, number: int) -> list[str]:
     return words
 
 
-def _open_session(folder: Path, content: bytes, threads: int) -> Any:
+def open_session(model: Path | bytes, threads: int = 1) -> Any:
+    """ONNX Runtime's session for a bundle's model.
+
+    Args:
+        model: file or content.
+        threads: CPU threads of one call; 0 for all.
+
+    Raises:
+        BundleError: ONNX Runtime cannot load it, or its inputs and outputs are not a bundle's.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4  # what goes wrong comes as an exception
-    # Memory is taken as needed, not in doubling steps: a phone has none to spare.
-    options.enable_cpu_mem_arena = False
+    path = "the model" if isinstance(model, bytes) else str(model)
     try:
+        content = model if isinstance(model, bytes) else str(model)
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no public class
         reason = " ".join(str(error).split())[:120]
-        raise BundleError(f"{folder / MODEL} cannot be loaded by ONNX Runtime ({reason}).") from error
+        raise BundleError(f"{path} cannot be loaded by ONNX Runtime ({reason}).") from error
     names = {value.name for value in [*session.get_inputs(), *session.get_overridable_initializers()]}
     outputs = [value.name for value in session.get_outputs()]
     if names != {"item_seq", "exclude_seen"} or outputs != ["item_ids", "scores"]:
-        raise BundleError(f"{folder / MODEL} has other inputs or outputs than a bundle's model.")
+        raise BundleError(f"{path} has other inputs or outputs than a bundle's model.")
     return session

@@ -1,0 +1,1 @@
+"""Speed, memory and size, measured; results go to `results/`."""
