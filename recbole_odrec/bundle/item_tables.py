@@ -103,7 +103,7 @@ class TensorTrainTable:
             self.names.append(graph.weight(f"core_{last}", matrices[last]))
 
     def rows(self, graph: Graph, item_seq: str) -> str:
-        """int64 [B, L] -> [B, L, D]; the row of padding is zero."""
+        """int64 [B, L] -> [B, L, D]; padding gets the row of cell 0, which no causal encoder lets into an item's state."""
         ids = graph.reshape(item_seq, -1)  # [n]
         stride, rows = prod(self.sides), ""
         for k, core in enumerate(self.cores):
@@ -111,18 +111,13 @@ class TensorTrainTable:
             stride //= items
             digit = graph.op("Div", ids, graph.const(stride)) if stride > 1 else ids
             digit = graph.op("Mod", digit, graph.const(items)) if k else digit
-            columns = graph.op("Mul", graph.reshape(digit, -1, 1), graph.const(right))
-            columns = graph.op("Add", columns, graph.const(range(right)))  # [n, R_k]
-            slices = self._columns(graph, k, columns)  # [A_k R_{k-1}, n, R_k]
-            slices = graph.op("Transpose", graph.reshape(slices, dims, left, -1, right), perm=[2, 1, 0, 3])
-            slices = graph.reshape(slices, 0, left, dims * right)  # [n, R_{k-1}, A_k R_k]
+            slices = graph.reshape(self._slices(graph, k, digit), -1, left, dims * right)  # [n, R_{k-1}, A_k R_k]
             rows = graph.op("MatMul", rows, slices) if k else slices
-            rows = graph.reshape(rows, 0, -1, right)  # [n, A_1 .. A_k, R_k]
+            if k < len(self.cores) - 1:
+                rows = graph.reshape(rows, 0, -1, right)  # [n, A_1 .. A_k, R_k]
         rows = graph.op("Transpose", graph.reshape(rows, 0, self.first_dim, self.t, -1), perm=[0, 1, 3, 2])
         shape = graph.op("Concat", graph.op("Shape", item_seq), graph.const([self.embedding_dim]), axis=0)
-        is_item = graph.op("Cast", graph.op("Greater", item_seq, graph.const(0)), to=1)
-        rows = graph.op("Reshape", rows, shape)
-        return graph.op("Mul", rows, graph.op("Unsqueeze", is_item, graph.const([2])))
+        return graph.op("Reshape", rows, shape)
 
     def best(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
         """As `DenseTable.best`."""
@@ -164,27 +159,33 @@ class TensorTrainTable:
         largest = graph.op("Max", largest, graph.number(1e-30))
         steps = graph.op("Mul", scaled, graph.op("Div", graph.number(_HALF_RANGE), largest))
         zero = graph.const(_HALF_RANGE + 1, np.uint8)
-        shifted = graph.op("Add", graph.op("Round", steps), graph.number(_HALF_RANGE + 1))
-        integers = graph.op("Cast", shifted, to=2)  # uint8
+        integers = graph.op("QuantizeLinear", steps, graph.number(1), zero)  # rounds; uint8
         grid = graph.op("MatMulInteger", integers, self.names[-1], zero)  # int32 [B, P, Q]
         count = graph.op("Add", n_out, graph.const(_CANDIDATES * k))
         _, order = best_cells(graph, grid, self.shape, self.n_items, count, graph.const(*LOWEST_INT))
         order = ascending(graph, order)  # so that ties go to the lower index
         width = graph.const(self.shape[1])
         row = graph.op("Unsqueeze", graph.op("Div", order, width), graph.const([2]))
-        left = graph.op("GatherND", scaled, row, batch_dims=1)  # [B, count, K]
-        right = graph.op("Gather", self.names[-1], graph.op("Mod", order, width), axis=1)  # [K, B, count]
-        right = graph.op("Transpose", graph.op("Cast", right, to=1), perm=[1, 2, 0])
-        scores = graph.op("ReduceSum", graph.op("Mul", left, right), graph.const([2]), keepdims=0)  # [B, count]
+        left = graph.op("GatherND", state, row, batch_dims=1)  # [B, C, K = (A, R)]
+        right = self._slices(graph, len(self.cores) - 1, graph.op("Mod", order, width))  # [B, C, (R, A)]
+        right = graph.op("Transpose", graph.reshape(right, 0, 0, self.cores[-1].shape[0], self.dims[-1]), perm=[0, 1, 3, 2])
+        right = graph.op("Reshape", right, graph.op("Shape", left))
+        scores = graph.op("ReduceSum", graph.op("Mul", left, right), graph.const([2]), keepdims=0)  # [B, C]
         scores = leave_out(graph, scores, order, out, graph.const(*LOWEST_FLOAT))
         return _final(graph, scores, order, k)
 
-    def _columns(self, graph: Graph, k: int, columns: str) -> str:
-        """Columns of a stored core, in float32."""
-        gathered = graph.op("Gather", self.names[k], columns, axis=1)
+    def _slices(self, graph: Graph, k: int, digit: str) -> str:
+        """Slices of a core for its grid indices: int64 [..] -> float32 [.., R_{k-1} A_k R_k].
+
+        ONNX Runtime transposes the stored matrix once, when it loads: whole rows are gathered, and the file holds it once.
+        """
+        left, items, dims, right = self.cores[k].shape
+        by_item = graph.op("Transpose", graph.reshape(self.names[k], dims, left, items, right), perm=[2, 1, 0, 3])
+        gathered = graph.op("Gather", graph.reshape(by_item, items, -1), digit, axis=0)
         if not (self.integer_scan and k == len(self.cores) - 1):
             return gathered
-        return graph.op("Mul", graph.op("Cast", gathered, to=1), graph.op("Unsqueeze", self.last_scale, graph.const([2])))
+        scale = graph.op("Transpose", graph.reshape(self.last_scale, dims, left), perm=[1, 0])
+        return graph.op("Mul", graph.op("Cast", gathered, to=1), graph.reshape(scale, -1))
 
 
 def _final(graph: Graph, scores: str, cells: str, k: int) -> tuple[str, str]:

@@ -46,12 +46,11 @@ def best_cells(
         return tuple(graph.op("TopK", flat, count, n_outputs=2, axis=1))
     rows = _best_rows(graph, grid, shape, n_cells, graph.op("Min", count, graph.const([p])))  # [B, <= C]
     chosen = graph.op("GatherND", grid, graph.op("Unsqueeze", rows, graph.const([2])), batch_dims=1)  # [B, <= C, Q]
-    cells = graph.op("Mul", graph.op("Unsqueeze", rows, graph.const([2])), graph.const(q))
-    cells = graph.op("Add", cells, graph.const_range(q))  # [B, <= C, Q]
     if n_cells < p * q:
-        chosen = graph.op("Where", graph.op("Less", cells, graph.const(n_cells)), chosen, lowest)
+        chosen = _without_empty_cells(graph, chosen, rows, shape, n_cells, lowest)
     values, places = graph.op("TopK", graph.reshape(chosen, 0, -1), count, n_outputs=2, axis=1)
-    return values, graph.op("GatherElements", graph.reshape(cells, 0, -1), places, axis=1)
+    row = graph.op("GatherElements", rows, graph.op("Div", places, graph.const(q)), axis=1)
+    return values, graph.op("Add", graph.op("Mul", row, graph.const(q)), graph.op("Mod", places, graph.const(q)))
 
 
 def leave_out(graph: Graph, values: str, cells: str, out: str, lowest: str) -> str:
@@ -85,3 +84,16 @@ def _best_rows(graph: Graph, grid: str, shape: tuple[int, int], n_cells: int, co
         others = graph.op("Slice", row_best, graph.const([0]), graph.const([p - 1]), graph.const([1]))
         row_best = graph.op("Concat", others, last, axis=1)
     return ascending(graph, graph.op("TopK", row_best, count, n_outputs=2, axis=1)[1])
+
+
+def _without_empty_cells(
+    graph: Graph, chosen: str, rows: str, shape: tuple[int, int], n_cells: int, lowest: str
+) -> str:
+    """The lowest value in the cells behind the last item: they lie in the last row, and that is chosen last if at all."""
+    (p, q), ends = shape, [np.iinfo(np.int64).max]
+    others = graph.op("Slice", chosen, graph.const([0]), graph.const([-1]), graph.const([1]))
+    last = graph.op("Slice", chosen, graph.const([-1]), graph.const(ends), graph.const([1]))  # [B, 1, Q]
+    row = graph.op("Slice", rows, graph.const([-1]), graph.const(ends), graph.const([1]))  # [B, 1]
+    cells = graph.op("Add", graph.op("Mul", row, graph.const(q)), graph.const_range(q))  # [B, Q]
+    is_full = graph.op("Unsqueeze", graph.op("Less", cells, graph.const(n_cells)), graph.const([1]))
+    return graph.op("Concat", others, graph.op("Where", is_full, last, lowest), axis=1)
