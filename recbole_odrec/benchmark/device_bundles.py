@@ -17,7 +17,8 @@ from recbole_odrec.nn import DenseEmbedding, SelfAttentionEncoder, SemiTensorTra
 HIDDEN_SIZE, MAX_LENGTH, TT_RANKS, STP_FACTOR = 128, 50, 60, 2
 
 
-def write_random_bundle(folder: Path, model: str, n_items: int, precision: Precision, topk: int = 20) -> float:
+def write_random_bundle(folder: Path, model: str, n_items: int, precision: Precision, topk: int = 20, hidden_size: int = HIDDEN_SIZE
+) -> float:
     """Writes a bundle of a student or a teacher that was never trained.
 
     Args:
@@ -26,17 +27,18 @@ def write_random_bundle(folder: Path, model: str, n_items: int, precision: Preci
         n_items: items, padding not counted; their tokens are their numbers.
         precision: of the weights.
         topk: k.
+        hidden_size: D.
 
     Returns:
         Compression rate of the item table.
     """
     torch.manual_seed(0)
     if model == "student":
-        table = SemiTensorTrainEmbedding(n_items + 1, HIDDEN_SIZE, tt_ranks=TT_RANKS, stp_factor=STP_FACTOR)
+        table = SemiTensorTrainEmbedding(n_items + 1, hidden_size, tt_ranks=TT_RANKS, stp_factor=STP_FACTOR)
     else:
-        table = DenseEmbedding(n_items + 1, HIDDEN_SIZE)
-    encoder = SelfAttentionEncoder(HIDDEN_SIZE, MAX_LENGTH)
-    graph = build_session_model(table, encoder, SoftAttentionReadout(HIDDEN_SIZE), topk, precision)
+        table = DenseEmbedding(n_items + 1, hidden_size)
+    encoder = SelfAttentionEncoder(hidden_size, MAX_LENGTH)
+    graph = build_session_model(table, encoder, SoftAttentionReadout(hidden_size), topk, precision)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / bundle_files.MODEL).write_bytes(graph.SerializeToString())

@@ -34,7 +34,7 @@ def build_session_model(
         precision: how weights are stored.
     """
     if isinstance(item_table, SemiTensorTrainEmbedding):
-        table: Table = TensorTrainTable(item_table, integer_scan=precision == "int8")
+        table: Table = TensorTrainTable(item_table, is_integer=precision == "int8")
     else:
         table = DenseTable(item_table.weight.detach().cpu().numpy())
 

@@ -73,12 +73,12 @@ class TensorTrainTable:
 
     Args:
         table: the trained module.
-        integer_scan: score in 8-bit integers, then the best candidates again in float32.
+        is_integer: store the cores in 8 bits and score in 8-bit integers, then the best candidates again in float32.
     """
 
-    def __init__(self, table: SemiTensorTrainEmbedding, integer_scan: bool = False) -> None:
+    def __init__(self, table: SemiTensorTrainEmbedding, is_integer: bool = False) -> None:
         plan = table.plan
-        self.n_items, self.integer_scan = table.n_items, integer_scan
+        self.n_items, self.is_integer = table.n_items, is_integer
         self.cores = [core.detach().numpy() for core in table.tt_cores]  # [R_{k-1}, I_k, A_k, R_k]
         self.rest = prod(plan.item_shape[1:])
         self.cores[0] = self.cores[0][:, : -(-self.n_items // self.rest)]
@@ -89,18 +89,16 @@ class TensorTrainTable:
         self.shape = (prod(self.sides[:-1]), self.sides[-1])  # P, Q
 
     def store(self, graph: Graph) -> None:
-        """Puts the cores into the graph; the last one in 8 bits for the integer scan."""
+        """Puts the cores into the graph."""
         matrices = [
             core.transpose(2, 0, 1, 3).reshape(core.shape[2] * core.shape[0], -1) for core in self.cores
         ]  # [A_k R_{k-1}, I_k R_k]
-        last = len(matrices) - 1
-        self.names = [graph.weight(f"core_{k}", matrix) for k, matrix in enumerate(matrices[:last])]
-        if self.integer_scan:
-            integers, scale = quantize_rows(matrices[last])
-            self.names.append(graph.weight(f"core_{last}", integers))
-            self.last_scale = graph.weight(f"core_{last}.scale", scale)  # [K, 1]
-        else:
-            self.names.append(graph.weight(f"core_{last}", matrices[last]))
+        self.names, self.scales = [], []
+        for k, matrix in enumerate(matrices):
+            if self.is_integer:
+                matrix, scale = quantize_rows(matrix)
+                self.scales.append(graph.weight(f"core_{k}.scale", scale))  # [A_k R_{k-1}, 1]
+            self.names.append(graph.weight(f"core_{k}", matrix))
 
     def rows(self, graph: Graph, item_seq: str) -> str:
         """int64 [B, L] -> [B, L, D]; padding gets the row of cell 0, which no causal encoder lets into an item's state."""
@@ -122,7 +120,7 @@ class TensorTrainTable:
     def best(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
         """As `DenseTable.best`."""
         state = self._contract(graph, query)  # [B, P, K]
-        if self.integer_scan:
+        if self.is_integer:
             return self._scan_integers(graph, state, out, n_out, k)
         grid = graph.op("MatMul", state, self.names[-1])  # [B, P, K] x [K, Q] -> [B, P, Q]
         count, lowest = graph.op("Add", n_out, graph.const(k)), graph.const(*LOWEST_FLOAT)
@@ -143,7 +141,11 @@ class TensorTrainTable:
                 rest //= dims
                 state = graph.op("Transpose", graph.reshape(state, -1, cells, dims, rest, left), perm=[0, 1, 3, 2, 4])
                 state = graph.reshape(state, -1, cells, rest, dims * left)
-            state = graph.op("MatMul", state, self.names[k])  # [.., rest, A_k R] x [A_k R, I_k R_k]
+            matrix = self.names[k]
+            if self.is_integer:  # the scales of the rows go into the state, which is small
+                matrix = graph.op("Cast", matrix, to=1)
+                state = graph.op("Mul", state, graph.reshape(self.scales[k], -1))
+            state = graph.op("MatMul", state, matrix)  # [.., rest, A_k R] x [A_k R, I_k R_k]
             state = graph.op("Transpose", graph.reshape(state, -1, cells, rest, items, right), perm=[0, 1, 3, 2, 4])
             cells *= items
             state = graph.reshape(state, -1, cells, rest, right)
@@ -154,7 +156,7 @@ class TensorTrainTable:
 
         The last core's row scales go into the state, so that one factor a session is left, which no ranking needs.
         """
-        scaled = graph.op("Mul", state, graph.reshape(self.last_scale, -1))  # [B, P, K] x [K]
+        scaled = graph.op("Mul", state, graph.reshape(self.scales[-1], -1))  # [B, P, K] x [K]
         largest = graph.op("ReduceMax", graph.op("Abs", scaled), axes=[1, 2], keepdims=1)
         largest = graph.op("Max", largest, graph.number(1e-30))
         steps = graph.op("Mul", scaled, graph.op("Div", graph.number(_HALF_RANGE), largest))
@@ -182,9 +184,11 @@ class TensorTrainTable:
         left, items, dims, right = self.cores[k].shape
         by_item = graph.op("Transpose", graph.reshape(self.names[k], dims, left, items, right), perm=[2, 1, 0, 3])
         gathered = graph.op("Gather", graph.reshape(by_item, items, -1), digit, axis=0)
-        if not (self.integer_scan and k == len(self.cores) - 1):
+        if not self.is_integer:
             return gathered
-        scale = graph.op("Transpose", graph.reshape(self.last_scale, dims, left), perm=[1, 0])
+        # Each of the A_k R_{k-1} scales serves the R_k numbers of its row.
+        scale = graph.op("Transpose", graph.reshape(self.scales[k], dims, left, 1), perm=[1, 0, 2])
+        scale = graph.op("Expand", scale, graph.const([left, dims, right]))
         return graph.op("Mul", graph.op("Cast", gathered, to=1), graph.reshape(scale, -1))
 
 

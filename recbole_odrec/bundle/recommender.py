@@ -5,6 +5,8 @@ Dimension key: B sessions, L positions, K the bundle's `topk`.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -75,6 +77,7 @@ class Recommender:
         for name in sorted({*self.manifest["files"], MODEL, ITEMS}):
             verify_file(self.folder, self.manifest, name)
         self._session = open_session(self.folder / MODEL, threads)
+        _return_free_memory()
 
     @cached_property
     def tokens(self) -> TokenTable:
@@ -242,3 +245,11 @@ def open_session(model: Path | bytes, threads: int = 1) -> Any:
     if names != {"item_seq", "exclude_seen"} or outputs != ["item_ids", "scores"]:
         raise BundleError(f"{path} has other inputs or outputs than a bundle's model.")
     return session
+
+
+def _return_free_memory() -> None:
+    """Gives back what loading took and no longer needs: GNU's allocator keeps it otherwise, others have no such call."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
