@@ -17,7 +17,8 @@ from recbole_odrec.nn import DenseEmbedding, SelfAttentionEncoder, SemiTensorTra
 HIDDEN_SIZE, MAX_LENGTH, TT_RANKS, STP_FACTOR = 128, 50, 60, 2
 
 
-def write_random_bundle(folder: Path, model: str, n_items: int, precision: Precision, topk: int = 20, hidden_size: int = HIDDEN_SIZE
+def write_random_bundle(
+    folder: Path, model: str, n_items: int, precision: Precision, topk: int = 20, hidden_size: int = HIDDEN_SIZE
 ) -> float:
     """Writes a bundle of a student or a teacher that was never trained.
 

@@ -1,13 +1,14 @@
-"""One measurement in a process of its own: `python -m recbole_odrec.benchmark.device_worker MODE BUNDLE BLANK`.
+"""One measurement in a process of its own: `python -m recbole_odrec.benchmark.device_worker MODE BUNDLE BLANK S`.
 
 Imports what a device imports. MODE `start` times the way from nothing to the first answer; `run` measures memory and
-latency. Prints one line of JSON. Memory is read from /proc, so this part needs Linux.
+latency for at least S seconds each. Prints one line of JSON. Memory is read from /proc, so this part needs Linux.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
@@ -18,7 +19,7 @@ import numpy as np  # noqa: E402
 from recbole_odrec.bundle.recommender import Recommender  # noqa: E402
 
 _HISTORY_LENGTH, _K = 20, 20
-_WARM_UPS, _LEAST_CALLS, _SECONDS = 10, 50, 3.0
+_WARM_UPS, _LEAST_CALLS = 10, 50
 
 
 def _memory(field: str) -> int:
@@ -41,7 +42,7 @@ def start(bundle: str) -> dict[str, float]:
     return {"start_s": loaded, "first_answer_s": perf_counter() - _STARTED}
 
 
-def run(bundle: str, blank: str) -> dict[str, float]:
+def run(bundle: str, blank: str, seconds: float) -> dict[str, float]:
     """Latency history -> top-20, and memory above a process that has served the same graph with next to no weights."""
     random = np.random.default_rng(0)
     runtime_only = Recommender(blank)
@@ -53,7 +54,9 @@ def run(bundle: str, blank: str) -> dict[str, float]:
     recommender = Recommender(bundle)
     load_s = perf_counter() - before
     histories = random.integers(1, recommender.n_items + 1, (64, _HISTORY_LENGTH))
-    by_id = _latencies(lambda number: recommender.recommend_ids(histories[number : number + 1], k=_K), len(histories))
+    by_id = _latencies(
+        lambda number: recommender.recommend_ids(histories[number : number + 1], k=_K), len(histories), seconds
+    )
     measured = {
         "load_s": load_s,
         "runtime_bytes": runtime,
@@ -66,19 +69,19 @@ def run(bundle: str, blank: str) -> dict[str, float]:
     before = perf_counter()
     tokens = [[recommender.tokens[item] for item in history] for history in histories.tolist()]
     measured["tokens_s"] = perf_counter() - before
-    by_token = _latencies(lambda number: recommender.recommend(tokens[number], k=_K), len(tokens))
+    by_token = _latencies(lambda number: recommender.recommend(tokens[number], k=_K), len(tokens), seconds)
     measured["tokens_p50_ms"] = float(np.percentile(by_token, 50))
     measured["tokens_resident_bytes"] = _memory("VmRSS") - runtime
     return measured
 
 
-def _latencies(call: object, n_inputs: int) -> list[float]:
+def _latencies(call: Callable[[int], object], n_inputs: int, seconds: float) -> list[float]:
     """Milliseconds of single calls."""
     taken: list[float] = []
     for number in range(_WARM_UPS):
         call(number % n_inputs)
     began = perf_counter()
-    while len(taken) < _LEAST_CALLS or perf_counter() - began < _SECONDS:
+    while len(taken) < _LEAST_CALLS or perf_counter() - began < seconds:
         before = perf_counter()
         call(len(taken) % n_inputs)
         taken.append(1000 * (perf_counter() - before))
@@ -86,5 +89,5 @@ def _latencies(call: object, n_inputs: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    mode, bundle, blank = sys.argv[1:]
-    sys.stdout.write(json.dumps(start(bundle) if mode == "start" else run(bundle, blank)) + "\n")
+    mode, bundle, blank, seconds = sys.argv[1:]
+    sys.stdout.write(json.dumps(start(bundle) if mode == "start" else run(bundle, blank, float(seconds))) + "\n")

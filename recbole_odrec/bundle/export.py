@@ -55,7 +55,9 @@ def export_bundle(
     """
     output = Path(output)
     if precision not in PRECISIONS:
-        raise UserError(f"precision={precision!r}{did_you_mean(precision, PRECISIONS)}, expected {', '.join(PRECISIONS)}.")
+        raise UserError(
+            f"precision={precision!r}{did_you_mean(precision, PRECISIONS)}, expected {', '.join(PRECISIONS)}."
+        )
     if output.exists():
         raise UserError(f"{output} exists; give a new folder, or remove it first.")
     source = load_source(Path(checkpoint), data_path)
@@ -77,7 +79,9 @@ def _build(model: nn.Module, topk: int, precision: Precision) -> onnx.ModelProto
             return build_session_model(model.item_table, model.encoder, model.readout, topk, precision)
         return build_traced_model(ProductTeacher(model), topk, precision)
     except ValueError as error:
-        raise error if isinstance(error, UserError) else UserError(f"this model cannot be a bundle: {error}.") from error
+        raise (
+            error if isinstance(error, UserError) else UserError(f"this model cannot be a bundle: {error}.")
+        ) from error
 
 
 def _checked(model: onnx.ModelProto, expected: Expected, precision: Precision, max_ndcg_loss: float) -> Parity:

@@ -16,7 +16,7 @@ from recbole_odrec.bundle.top_k import LOWEST_FLOAT, LOWEST_INT, ascending, best
 from recbole_odrec.nn import SemiTensorTrainEmbedding
 
 # The integer scan keeps this many candidates for each item asked for; they are scored again in float32.
-_CANDIDATES = 4
+_CANDIDATES = 2
 # Queries of the integer scan have 7 bits: on processors whose 8-bit products add up in 16 bits, nothing saturates.
 _HALF_RANGE = 63
 
@@ -86,7 +86,7 @@ class TensorTrainTable:
         self.dims = [core.shape[2] for core in self.cores]
         self.t, self.first_dim = plan.stp_factor, plan.dim_shape[0]
         self.embedding_dim = plan.embedding_dim
-        self.shape = (prod(self.sides[:-1]), self.sides[-1])  # P, Q
+        self.shape = (-(-self.n_items // self.sides[-1]), self.sides[-1])  # P, Q: rows that hold an item
 
     def store(self, graph: Graph) -> None:
         """Puts the cores into the graph."""
@@ -101,7 +101,7 @@ class TensorTrainTable:
             self.names.append(graph.weight(f"core_{k}", matrix))
 
     def rows(self, graph: Graph, item_seq: str) -> str:
-        """int64 [B, L] -> [B, L, D]; padding gets the row of cell 0, which no causal encoder lets into an item's state."""
+        """int64 [B, L] -> [B, L, D]; padding gets some row, which no causal encoder looks at."""
         ids = graph.reshape(item_seq, -1)  # [n]
         stride, rows = prod(self.sides), ""
         for k, core in enumerate(self.cores):
@@ -130,7 +130,7 @@ class TensorTrainTable:
     # ------------------------------------------------------------------ steps
 
     def _contract(self, graph: Graph, query: str) -> str:
-        """Meets the query with all cores but the last: [B, D] -> [B, P, K]."""
+        """Meets the query with all cores but the last: [B, D] -> [B, P, K], rows without items cut off."""
         # [B, J_1, rest, t] -> [B, rest, (J_1, t)]: the regrouped embedding with A_1 last.
         state = graph.op("Transpose", graph.reshape(query, 0, self.first_dim, -1, self.t), perm=[0, 2, 1, 3])
         rest, cells, inner = prod(self.dims[1:]), 1, self.dims[0]
@@ -149,7 +149,10 @@ class TensorTrainTable:
             state = graph.op("Transpose", graph.reshape(state, -1, cells, rest, items, right), perm=[0, 1, 3, 2, 4])
             cells *= items
             state = graph.reshape(state, -1, cells, rest, right)
-        return graph.reshape(state, -1, cells, rest * self.cores[-1].shape[0])
+        state = graph.reshape(state, -1, cells, rest * self.cores[-1].shape[0])
+        if self.shape[0] < cells:  # three cores and more: rows at the end may be empty
+            state = graph.op("Slice", state, *(graph.const([n]) for n in (0, self.shape[0], 1)))
+        return state
 
     def _scan_integers(self, graph: Graph, state: str, out: str, n_out: str, k: int) -> tuple[str, str]:
         """Candidates from 8-bit products, then their scores in float32.
@@ -170,7 +173,9 @@ class TensorTrainTable:
         row = graph.op("Unsqueeze", graph.op("Div", order, width), graph.const([2]))
         left = graph.op("GatherND", state, row, batch_dims=1)  # [B, C, K = (A, R)]
         right = self._slices(graph, len(self.cores) - 1, graph.op("Mod", order, width))  # [B, C, (R, A)]
-        right = graph.op("Transpose", graph.reshape(right, 0, 0, self.cores[-1].shape[0], self.dims[-1]), perm=[0, 1, 3, 2])
+        right = graph.op(
+            "Transpose", graph.reshape(right, 0, 0, self.cores[-1].shape[0], self.dims[-1]), perm=[0, 1, 3, 2]
+        )
         right = graph.op("Reshape", right, graph.op("Shape", left))
         scores = graph.op("ReduceSum", graph.op("Mul", left, right), graph.const([2]), keepdims=0)  # [B, C]
         scores = leave_out(graph, scores, order, out, graph.const(*LOWEST_FLOAT))
@@ -179,7 +184,7 @@ class TensorTrainTable:
     def _slices(self, graph: Graph, k: int, digit: str) -> str:
         """Slices of a core for its grid indices: int64 [..] -> float32 [.., R_{k-1} A_k R_k].
 
-        ONNX Runtime transposes the stored matrix once, when it loads: whole rows are gathered, and the file holds it once.
+        ONNX Runtime transposes the stored matrix once, when it loads, so that whole rows are gathered.
         """
         left, items, dims, right = self.cores[k].shape
         by_item = graph.op("Transpose", graph.reshape(self.names[k], dims, left, items, right), perm=[2, 1, 0, 3])

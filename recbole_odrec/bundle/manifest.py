@@ -66,7 +66,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}; make one with recbole-odrec export.") from None
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {MANIFEST}; make one with recbole-odrec export."
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, f"not readable as JSON ({type(error).__name__})") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:

@@ -107,7 +107,9 @@ def _gru_encoder(graph: Graph, encoder: GRUEncoder, rows: str) -> str:
         weights = [graph.weight(f"gru_{layer}.{n}", w) for n, w in zip(("input", "recurrent"), matrices, strict=True)]
         bias = graph.weight(f"gru_{layer}.bias", np.concatenate(biases, axis=1))
         weights = [graph.op("Unsqueeze", weight, graph.const([0])) for weight in weights]
-        hidden = graph.op("GRU", hidden, *weights, bias, hidden_size=gru.hidden_size, linear_before_reset=1, n_outputs=2)[0]
+        hidden = graph.op(
+            "GRU", hidden, *weights, bias, hidden_size=gru.hidden_size, linear_before_reset=1, n_outputs=2
+        )[0]
         hidden = graph.op("Squeeze", hidden, graph.const([1]))  # [L, 1, B, D] -> [L, B, D]
     hidden = graph.op("Transpose", hidden, perm=[1, 0, 2])
     return _linear(graph, hidden, "projection", encoder.projection)

@@ -122,7 +122,7 @@ def compare(expected: Expected, run: Run) -> Parity:
         ids[part], scores = run(batch)
         wanted, wanted_scores = expected.ids[part], expected.scores[part]
         is_same = ids[part] == wanted
-        largest = max(largest, _largest_difference(scores, wanted_scores))
+        largest = float(np.maximum(largest, _largest_difference(scores, wanted_scores)))  # NaN stays NaN
         differing = np.flatnonzero(~is_same.all(1))
         identical += len(batch) - len(differing)
         if len(differing):
@@ -149,7 +149,7 @@ def require_parity(parity: Parity, precision: Precision, max_ndcg_loss: float = 
         if differing or not parity.largest_score_difference <= SCORE_TOLERANCE:
             raise UserError(
                 f"the exported model differs from PyTorch: {differing} of {parity.cases} lists beyond ties, scores by "
-                f"up to {parity.largest_score_difference:.2g} (at most {SCORE_TOLERANCE:g} is allowed); nothing written."
+                f"up to {parity.largest_score_difference:.2g} (allowed is {SCORE_TOLERANCE:g}); nothing written."
             )
     elif not parity.ndcg_loss <= max_ndcg_loss:
         raise UserError(
@@ -163,7 +163,7 @@ def _largest_difference(scores: np.ndarray, expected: np.ndarray) -> float:
     with np.errstate(invalid="ignore"):  # -inf against -inf: places that no item fills
         difference = np.abs(scores - expected) / np.maximum(1, np.abs(expected))
     difference[(scores == expected)] = 0
-    return float(difference.max())  # NaN stays NaN and is refused
+    return float(difference.max())
 
 
 def _ndcg(ids: np.ndarray, targets: np.ndarray) -> np.ndarray:

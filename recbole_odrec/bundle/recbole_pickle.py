@@ -25,13 +25,16 @@ _ALLOWED = {
 
 
 class Inert:
-    """Stands for an object of any other class: takes its arguments and state, does nothing."""
+    """Stands for an object of any other class, or for a function: takes arguments and state, does nothing."""
 
     def __init__(self, *arguments: object, **named: object) -> None:
         self.state: Any = None
 
     def __setstate__(self, state: object) -> None:
         self.state = state
+
+    def __call__(self, *arguments: object, **named: object) -> Inert:
+        return self
 
     def _ignore(self, *arguments: object) -> None:
         pass

@@ -248,7 +248,7 @@ def open_session(model: Path | bytes, threads: int = 1) -> Any:
 
 
 def _return_free_memory() -> None:
-    """Gives back what loading took and no longer needs: GNU's allocator keeps it otherwise, others have no such call."""
+    """Gives back what loading took and no longer needs: GNU's allocator would keep it, others have no such call."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

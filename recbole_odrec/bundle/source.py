@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,9 @@ def load_source(path: Path, data_path: str | None = None) -> Source:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return checkpoint.load(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's, about the pickle in RecBole's files
+            return checkpoint.load(path)
     except UserError:
         if not path.is_file():
             raise

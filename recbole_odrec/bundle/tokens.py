@@ -1,7 +1,7 @@
 """Item tokens of a bundle, looked up both ways without a Python object an item.
 
-A dictionary of a million tokens takes 150 MB and half a second, more than the model beside it. Here the file's own bytes
-stay as they are; beside them lie the end of each line and the lines sorted by a hash of their token.
+A dictionary of strings takes many times the memory of a compressed model beside it. Here the file's own bytes stay as
+they are; beside them lie the end of each line and the lines sorted by a hash of their token.
 
 Dimension key: N items, ids 1 .. N (0 is padding), W the longest token in bytes.
 """

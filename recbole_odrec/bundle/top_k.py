@@ -1,15 +1,15 @@
 """Exact top-k inside the graph, without sorting the catalogue or copying its scores.
 
 The grid of cells is P rows of Q cells, in index order. The k best cells lie in the k rows with the largest maxima: a
-cell outside these rows comes after k others, one in each of them. So: each row's maximum, the k best rows, and the k best
-cells of those rows only. Ties go to the lower index throughout, which keeps the argument valid for them: the chosen rows
-are put back into ascending order before the last step.
+cell outside these rows comes after k others, one in each of them. So: each row's maximum, the k best rows, and the k
+best cells of those rows only. Ties go to the lower index throughout, which keeps the argument valid for them: the
+chosen rows are put back into ascending order before the last step.
 
 What must not be served (padding, items seen) is not taken out of the grid: as many more cells are fetched, and it is
 left out of these.
 
-Dimension key: B sessions, P rows, Q cells a row, N cells that hold an item or padding, C cells fetched, X cells to leave
-out.
+Dimension key: B sessions, P rows, Q cells a row, N cells that hold an item or padding, C cells fetched, X cells to
+leave out.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def leave_out(graph: Graph, values: str, cells: str, out: str, lowest: str) -> s
         out: int64 [B, X], cells not to be served.
         lowest: scalar of the values' type.
     """
-    is_same = graph.op("Equal", graph.op("Unsqueeze", cells, graph.const([2])), graph.op("Unsqueeze", out, graph.const([1])))
+    is_same = graph.op(
+        "Equal", graph.op("Unsqueeze", cells, graph.const([2])), graph.op("Unsqueeze", out, graph.const([1]))
+    )
     hits = graph.op("ReduceMax", graph.op("Cast", is_same, to=6), axes=[2], keepdims=0)  # int32 [B, C]
     return graph.op("Where", graph.op("Cast", hits, to=9), lowest, values)
 
@@ -89,8 +91,8 @@ def _best_rows(graph: Graph, grid: str, shape: tuple[int, int], n_cells: int, co
 def _without_empty_cells(
     graph: Graph, chosen: str, rows: str, shape: tuple[int, int], n_cells: int, lowest: str
 ) -> str:
-    """The lowest value in the cells behind the last item: they lie in the last row, and that is chosen last if at all."""
-    (p, q), ends = shape, [np.iinfo(np.int64).max]
+    """The lowest value in the cells behind the last item: they lie in the last row, which stands last if chosen."""
+    q, ends = shape[1], [np.iinfo(np.int64).max]
     others = graph.op("Slice", chosen, graph.const([0]), graph.const([-1]), graph.const([1]))
     last = graph.op("Slice", chosen, graph.const([-1]), graph.const(ends), graph.const([1]))  # [B, 1, Q]
     row = graph.op("Slice", rows, graph.const([-1]), graph.const(ends), graph.const([1]))  # [B, 1]
