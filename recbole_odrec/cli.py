@@ -114,6 +114,7 @@ def export(words: Sequence[str]) -> None:
     parser.add_argument("--data_path", metavar="FOLDER", help="holds the data set's folder, if it has moved")
     loss = "share of the test NDCG that fp16 or int8 may cost (default 0.01)"
     parser.add_argument("--max_ndcg_loss", type=float, default=0.01, help=loss)
+    parser.add_argument("--executorch", action="store_true", help="write model.pte for ExecuTorch too, in fp32")
     options = vars(parser.parse_args(words))
     with _needs("export", "bundle"):
         from recbole_odrec.bundle.export import export_bundle

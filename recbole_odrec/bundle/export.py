@@ -14,6 +14,7 @@ from torch import nn
 
 from recbole_odrec.bundle import manifest as bundle_files
 from recbole_odrec.bundle.build import build_session_model
+from recbole_odrec.bundle.executorch import build_program, has_fixed_length, program_runner
 from recbole_odrec.bundle.parity import LARGEST_NDCG_LOSS, Expected, Parity, compare, expect, require_parity
 from recbole_odrec.bundle.precision import PRECISIONS, Precision
 from recbole_odrec.bundle.recommender import Recommender, open_session
@@ -33,6 +34,7 @@ def export_bundle(
     topk: int = 20,
     data_path: str | None = None,
     max_ndcg_loss: float = LARGEST_NDCG_LOSS,
+    executorch: bool = False,
 ) -> dict[str, Any]:
     """Writes a bundle: a folder that recommends with ONNX Runtime alone.
 
@@ -46,6 +48,7 @@ def export_bundle(
         topk: the most items one answer can have.
         data_path: folder that holds the data set's folder, where it is not where the run found it.
         max_ndcg_loss: share of the test NDCG that fp16 or int8 may cost.
+        executorch: write `model.pte` for ExecuTorch too, in fp32, checked likewise.
 
     Returns:
         The content of `manifest.json`.
@@ -70,7 +73,14 @@ def export_bundle(
     if precision != "fp32":
         model = _build(source.model, topk, precision)
         parity[precision] = _checked(model, expected, precision, max_ndcg_loss)
-    return _write(output, source, model, parity, precision, topk)
+    program = None
+    if executorch:
+        max_length = int(source.config["MAX_ITEM_LIST_LENGTH"])
+        program = build_program(source.model, max_length, topk)
+        run = program_runner(program, max_length, has_fixed_length(source.model, max_length))
+        parity["executorch"] = compare(expected, run)
+        require_parity(parity["executorch"], "fp32")
+    return _write(output, source, model, program, parity, precision, topk)
 
 
 def _build(model: nn.Module, topk: int, precision: Precision) -> onnx.ModelProto:
@@ -96,13 +106,21 @@ def _checked(model: onnx.ModelProto, expected: Expected, precision: Precision, m
 
 
 def _write(
-    output: Path, source: Source, model: onnx.ModelProto, parity: dict[str, Parity], precision: Precision, topk: int
+    output: Path,
+    source: Source,
+    model: onnx.ModelProto,
+    program: bytes | None,
+    parity: dict[str, Parity],
+    precision: Precision,
+    topk: int,
 ) -> dict[str, Any]:
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
         folder.chmod(0o755)
         (folder / bundle_files.MODEL).write_bytes(model.SerializeToString())
+        if program is not None:
+            (folder / bundle_files.PROGRAM).write_bytes(program)
         _write_lines(folder / bundle_files.ITEMS, source.tokens[1:])
         titles = read_titles(source.config, source.tokens[1:])
         if titles is not None:

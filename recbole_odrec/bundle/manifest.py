@@ -17,7 +17,8 @@ from recbole_odrec.errors import UserError
 
 FORMAT = "recbole_odrec bundle"
 FORMAT_VERSION = 1
-MANIFEST, MODEL, ITEMS, TITLES, LICENSE = "manifest.json", "model.onnx", "items.txt", "titles.txt", "LICENSE"
+MANIFEST, MODEL, PROGRAM = "manifest.json", "model.onnx", "model.pte"
+ITEMS, TITLES, LICENSE = "items.txt", "titles.txt", "LICENSE"
 
 _PIECE = 2**18  # bytes in memory while a file is verified
 

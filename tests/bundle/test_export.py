@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pickle
 from pathlib import Path
@@ -206,3 +207,28 @@ def test_a_pickle_is_never_executed(train, tmp_path: Path) -> None:
     source = load_source(Path("trap.pth"))
     assert type(source.model).__name__ == "GRU4Rec"
     assert not (tmp_path / "sprung").exists()
+
+
+def test_executorch_program_or_one_line_that_says_why_not(odrec_run, capsys) -> None:
+    """Where ExecuTorch is installed its program passes the same parity check; elsewhere the command says so."""
+    command = ["export", f"--checkpoint={path_of(odrec_run, 'student')}", "--output=out", "--executorch"]
+    if importlib.util.find_spec("executorch") is None:
+        assert main(command) == 2
+        captured = capsys.readouterr()
+        assert "--executorch needs ExecuTorch, which cannot be imported here" in captured.err
+        assert captured.err.count("\n") == 1
+        assert not Path("out").exists()
+        return
+    assert main(command) == 0
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    assert manifest["files"]["model.pte"]["bytes"] == Path("out/model.pte").stat().st_size
+    parity = manifest["parity"]["executorch"]
+    assert parity["identical_lists"] + parity["tied_lists"] == parity["cases"] == 120
+    assert len(Recommender("out").recommend(["50"], k=5)) == 5
+
+
+def test_executorch_is_for_our_models(train, capsys) -> None:
+    checkpoint_path = path_of(train("GRU4Rec", n_layers=1), "model")
+    assert main(["export", f"--checkpoint={checkpoint_path}", "--output=out", "--executorch"]) == 2
+    assert "--executorch exports ODRec and its teachers" in capsys.readouterr().err
+    assert not Path("out").exists()
