@@ -87,8 +87,9 @@ def parse_train_arguments(words: Sequence[str]) -> TrainArguments:
 def train(words: Sequence[str]) -> None:
     """`train`: runs the pipeline, prints the table and, last, the path of its result."""
     asked = parse_train_arguments(words)
-    from recbole_odrec.quick_start import run  # late: usage and typing errors answer at once
-    from recbole_odrec.result import table
+    with _needs("train"):
+        from recbole_odrec.quick_start import run  # late: usage and typing errors answer at once
+        from recbole_odrec.result import table
 
     result = run(asked.model, asked.dataset, asked.config_files, arguments=asked.keys, resume=asked.resume)
     sys.stdout.write(f"\n{table(result)}\n{result['path']}\n")
@@ -167,12 +168,12 @@ def benchmark_device(words: Sequence[str]) -> None:
 
 
 @contextmanager
-def _needs(command: str, extra: str) -> Iterator[None]:
+def _needs(command: str, extra: str = "") -> Iterator[None]:
     """A package that is not installed is bad input like any other: one line with the way out."""
     try:
         yield
     except ModuleNotFoundError as error:
-        hint = f"pip install 'recbole_odrec[{extra}]'"
+        hint = f"pip install 'recbole_odrec[{extra}]'" if extra else "pip install recbole_odrec"
         raise UserError(f"{command} needs the package {error.name}, which is not installed: {hint}.") from error
 
 

@@ -157,32 +157,33 @@ class Recommender:
             if row.min() < 1 or row.max() > self.n_items:
                 raise BundleError(f"history {number}: item ids go from 1 to {self.n_items}.")
             rows.append(row.astype(np.int64))
-        ids, scores = np.zeros((len(rows), k), np.int64), np.zeros((len(rows), k), np.float32)
-        # What lies beyond the maximum never reaches the model, yet must not be recommended as unseen.
-        beyond = [set(row[: -self.max_length].tolist()) if exclude_seen else set() for row in rows]
+        if not rows:
+            return np.zeros((0, k), np.int64), np.zeros((0, k), np.float32)
         at_once = max(1, _SCORES_AT_ONCE // self.n_items)
-        for start in range(0, len(rows), at_once):
-            part = slice(start, start + at_once)
-            ids[part], scores[part] = self._run(rows[part], beyond[part], k, exclude_seen)
-        return ids, scores
+        parts = [self._run(rows[start : start + at_once], exclude_seen) for start in range(0, len(rows), at_once)]
+        ids, scores = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+        return ids[:, :k], scores[:, :k]
 
     # ------------------------------------------------------------------ the model
 
-    def _run(
-        self, rows: list[np.ndarray], beyond: list[set[int]], k: int, exclude_seen: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        recent = [row[-self.max_length :] for row in rows]
-        item_seq = np.zeros((len(rows), max(map(len, recent))), np.int64)  # [B, L], padded on the right
-        for padded, row in zip(item_seq, recent, strict=True):
-            padded[: len(row)] = row
+    def _run(self, rows: list[np.ndarray], exclude_seen: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and scores [B, K] of sessions that fit into memory together."""
+        lengths = [min(len(row), self.max_length) for row in rows]
+        item_seq = np.zeros((len(rows), max(lengths)), np.int64)  # [B, L], padded on the right
+        for padded, row, length in zip(item_seq, rows, lengths, strict=True):
+            padded[:length] = row[-length:]
         feed = {"item_seq": item_seq, "exclude_seen": np.asarray(exclude_seen)}
         ids, scores = self._session.run(["item_ids", "scores"], feed)
-        if np.isnan(scores).any() or ids.min() < 0 or ids.max() > self.n_items:
+        # As unsigned numbers, negative ids are too large as well.
+        if np.isnan(scores).any() or (ids.view(np.uint64) > self.n_items).any():
             raise BundleError(f"{self.folder / MODEL} gives scores or items that cannot be; export it again.")
-        for row, (seen, row_ids, row_scores) in enumerate(zip(beyond, ids, scores, strict=True)):
-            if not seen.isdisjoint(row_ids.tolist()):
-                ids[row], scores[row] = _without(seen, row_ids, row_scores)
-        return ids[:, :k], scores[:, :k]
+        if exclude_seen:
+            for number, row in enumerate(rows):
+                # What lies beyond the maximum never reached the model, yet must not be recommended as unseen.
+                if len(row) > self.max_length:
+                    seen = set(row[: -self.max_length].tolist())
+                    ids[number], scores[number] = _without(seen, ids[number], scores[number])
+        return ids, scores
 
     def _check_k(self, k: int) -> None:
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= self.topk:

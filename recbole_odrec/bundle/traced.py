@@ -5,6 +5,7 @@ Dimension key: B sessions, L positions given, W positions the model was trained 
 
 from __future__ import annotations
 
+import inspect
 import io
 import warnings
 
@@ -65,7 +66,7 @@ def _trace(model: ProductTeacher) -> onnx.GraphProto:
     example = torch.ones(2, min(3, part.width), dtype=torch.long)
     file = io.BytesIO()
     # The older exporter: the newer one unrolls recurrent layers to a fixed length and asks for another package.
-    options = {"dynamo": False} if "dynamo" in torch.onnx.export.__code__.co_varnames else {}
+    options = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

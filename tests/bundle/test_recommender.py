@@ -286,6 +286,7 @@ print([item for item, _, _ in Recommender(sys.argv[1]).recommend(["5", "17", "30
 assert main(["recommend", "--bundle", sys.argv[1], "5", "--k", "2"]) == 0
 assert not {"torch", "recbole", "pandas", "onnx"} & set(sys.modules), "imported"
 assert main(["export", "--checkpoint", "x", "--output", "y"]) == 2  # one line that names what is missing
+assert main(["train"]) == 2
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -296,4 +297,5 @@ assert main(["export", "--checkpoint", "x", "--output", "y"]) == 2  # one line t
     assert len(done.stdout.splitlines()) == 3
     assert done.stderr == (
         "recbole_odrec: export needs the package onnx, which is not installed: pip install 'recbole_odrec[bundle]'.\n"
+        "recbole_odrec: train needs the package torch, which is not installed: pip install recbole_odrec.\n"
     )
