@@ -82,11 +82,24 @@ class TensorTrainTable:
         self.cores = [core.detach().numpy() for core in table.tt_cores]  # [R_{k-1}, I_k, A_k, R_k]
         self.rest = prod(plan.item_shape[1:])
         self.cores[0] = self.cores[0][:, : -(-self.n_items // self.rest)]
+        if is_integer:
+            self._balance()
         self.sides = [core.shape[1] for core in self.cores]
         self.dims = [core.shape[2] for core in self.cores]
         self.t, self.first_dim = plan.stp_factor, plan.dim_shape[0]
         self.embedding_dim = plan.embedding_dim
         self.shape = (-(-self.n_items // self.sides[-1]), self.sides[-1])  # P, Q: rows that hold an item
+
+    def _balance(self) -> None:
+        """Gives the components of each bond one size on its left, so that few bits hold the small ones as well.
+
+        The size moves to the next core, whose rows have scales of their own; the table stays the same.
+        """
+        for k in range(len(self.cores) - 1):
+            size = np.abs(self.cores[k]).max(axis=(0, 1, 2))  # [R_k]
+            size = np.where(size > 0, size, 1)
+            self.cores[k] = self.cores[k] / size
+            self.cores[k + 1] = self.cores[k + 1] * size[:, None, None, None]
 
     def store(self, graph: Graph) -> None:
         """Puts the cores into the graph."""
