@@ -1,20 +1,45 @@
 """OD-Rec for RecBole: next-item recommendation small enough for the user's own device.
 
-Importing this package makes RecBole find our models, trainers and properties by name.
+Importing this package makes RecBole find our models, trainers and properties by name. It costs nothing until RecBole is
+imported too: `recbole_odrec.bundle`, the part that runs on a device, needs neither RecBole nor PyTorch.
 """
 
-from recbole_odrec import compat
+from __future__ import annotations
 
-compat.apply()  # before the first import of RecBole
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from recbole_odrec.registration import register  # noqa: E402
+from recbole_odrec import import_hooks
 
-register()
+if TYPE_CHECKING:
+    from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
+    from recbole_odrec.nn import SemiTensorTrainEmbedding
+    from recbole_odrec.quick_start import run
+    from recbole_odrec.trainer import DistillationTrainer
 
-from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher  # noqa: E402
-from recbole_odrec.nn import SemiTensorTrainEmbedding  # noqa: E402
-from recbole_odrec.quick_start import run  # noqa: E402
-from recbole_odrec.trainer import DistillationTrainer  # noqa: E402
+import_hooks.install()
+
+# Public name -> the module that holds it, imported when the name is first asked for.
+_HOMES = {
+    "DistillationTrainer": "trainer",
+    "GRU4RecTeacher": "model",
+    "ODRec": "model",
+    "SASRecTeacher": "model",
+    "SemiTensorTrainEmbedding": "nn",
+    "run": "quick_start",
+}
 
 __all__ = ["DistillationTrainer", "GRU4RecTeacher", "ODRec", "SASRecTeacher", "SemiTensorTrainEmbedding", "run"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from recbole_odrec.arguments import CommandParser
@@ -13,8 +14,10 @@ USAGE = """\
 usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDER]] [--key=value ...]
        recbole-odrec train --model=MODEL --dataset=DATASET ...
        recbole-odrec summary saved/*/result.json
-       recbole-odrec benchmark train|data [--help]
        recbole-odrec convert --name NAME --train_sessions FILE --test_prefixes FILE
+       recbole-odrec export --checkpoint saved/RUN/student/best.pth --output BUNDLE [--precision int8]
+       recbole-odrec recommend --bundle BUNDLE ITEM [ITEM ...]
+       recbole-odrec benchmark train|data|device [--help]
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
   --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
@@ -75,8 +78,9 @@ def parse_train_arguments(words: Sequence[str]) -> TrainArguments:
 def train(words: Sequence[str]) -> None:
     """`train`: runs the pipeline, prints the table and, last, the path of its result."""
     asked = parse_train_arguments(words)
-    from recbole_odrec.quick_start import run  # late: usage and typing errors answer at once
-    from recbole_odrec.result import table
+    with _needs("train"):
+        from recbole_odrec.quick_start import run  # late: usage and typing errors answer at once
+        from recbole_odrec.result import table
 
     result = run(asked.model, asked.dataset, asked.config_files, arguments=asked.keys, resume=asked.resume)
     sys.stdout.write(f"\n{table(result)}\n{result['path']}\n")
@@ -99,9 +103,46 @@ def convert(words: Sequence[str]) -> None:
     convert(words)
 
 
+def export(words: Sequence[str]) -> None:
+    """`export`: a checkpoint becomes a folder for a device; prints what it checked and its sizes."""
+    parser = CommandParser("export", "Writes a bundle: a folder that recommends with ONNX Runtime alone.")
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="best.pth of a run, ours or RecBole's")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--precision", default="fp32", help="fp32 (default), fp16 or int8: how weights are stored")
+    parser.add_argument("--topk", type=int, default=20, help="the most items an answer can have (default 20)")
+    parser.add_argument("--data_path", metavar="FOLDER", help="holds the data set's folder, if it has moved")
+    loss = "share of the test NDCG that fp16 or int8 may cost (default 0.01)"
+    parser.add_argument("--max_ndcg_loss", type=float, default=0.01, help=loss)
+    parser.add_argument("--executorch", action="store_true", help="write model.pte for ExecuTorch too, in fp32")
+    options = vars(parser.parse_args(words))
+    with _needs("export", "bundle"):
+        from recbole_odrec.bundle.export import export_bundle
+        from recbole_odrec.bundle.summary import summarize_export
+
+        sys.stdout.write(f"{summarize_export(export_bundle(**options), options['output'])}\n")
+
+
+def recommend(words: Sequence[str]) -> None:
+    """`recommend`: the next items of one session, best first."""
+    parser = CommandParser("recommend", "Recommends from a bundle: item, score and title, best first.")
+    parser.add_argument("--bundle", required=True, metavar="DIR", help="folder that `export` has written")
+    parser.add_argument("history", nargs="+", metavar="ITEM", help="item tokens of the session, oldest first")
+    parser.add_argument("--k", type=int, default=20, help="how many items (default 20)")
+    parser.add_argument("--exclude_seen", action="store_true", help="leave the items of the session out")
+    options = parser.parse_args(words)
+    with _needs("recommend", "bundle"):
+        from recbole_odrec.bundle import Recommender
+
+        answer = Recommender(options.bundle).recommend(options.history, options.k, options.exclude_seen)
+    if answer.unknown:
+        sys.stderr.write(f"recbole_odrec: unknown items, skipped: {' '.join(answer.unknown)}\n")
+    for item, score, title in answer:
+        sys.stdout.write("\t".join([item, f"{score:.4f}", *([title] if title else [])]) + "\n")
+
+
 def benchmark(words: Sequence[str]) -> None:
     """`benchmark NAME`: measurements that go into `results/`."""
-    name = words[0] if words else "nothing"
+    name = words[0] if words else ""
     if name not in _BENCHMARKS:
         raise UserError(f"no benchmark `{name}`{did_you_mean(name, _BENCHMARKS)}: {', '.join(_BENCHMARKS)}.")
     _BENCHMARKS[name](words[1:])
@@ -121,8 +162,42 @@ def benchmark_data(words: Sequence[str]) -> None:
     benchmark_data(words)
 
 
-_BENCHMARKS = {"train": benchmark_train, "data": benchmark_data}
-_COMMANDS = {"train": train, "summary": summary, "convert": convert, "benchmark": benchmark}
+def benchmark_device(words: Sequence[str]) -> None:
+    """`benchmark device`: latency, memory and size of student and teacher."""
+    parser = CommandParser("benchmark device", "Latency, memory and size of student and teacher on ONNX Runtime.")
+    parser.add_argument("--output", default="results", metavar="DIR", help="where device.json, .md and .svg go")
+    parser.add_argument("--items", type=int, nargs="+", help="catalogue sizes (default 40727 1000000 10000000)")
+    options = parser.parse_args(words)
+    with _needs("benchmark device", "bundle"):
+        from pathlib import Path
+
+        from recbole_odrec.benchmark.device import SIZES, benchmark_device
+        from recbole_odrec.benchmark.device_report import markdown
+
+        sizes = tuple(options.items or SIZES)
+        result = benchmark_device(Path(options.output), sizes, lambda line: sys.stderr.write(f"{line} ...\n"))
+        sys.stdout.write(markdown(result))
+
+
+@contextmanager
+def _needs(command: str, extra: str = "") -> Iterator[None]:
+    """A package that is not installed is bad input like any other: one line with the way out."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        hint = f"pip install 'recbole_odrec[{extra}]'" if extra else "pip install recbole_odrec"
+        raise UserError(f"{command} needs the package {error.name}, which is not installed: {hint}.") from error
+
+
+_BENCHMARKS = {"train": benchmark_train, "data": benchmark_data, "device": benchmark_device}
+_COMMANDS = {
+    "train": train,
+    "summary": summary,
+    "convert": convert,
+    "export": export,
+    "recommend": recommend,
+    "benchmark": benchmark,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,7 +6,6 @@ type or a value out of range is an error before any data is read.
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,10 +15,10 @@ from typing import Any
 import recbole
 import yaml
 from recbole.config import Config
-from recbole.utils import ModelType, argument_list
+from recbole.utils import argument_list
 
 from recbole_odrec.errors import UserError, did_you_mean
-from recbole_odrec.registry import OUR_MODELS, model_class
+from recbole_odrec.registry import model_class
 from recbole_odrec.settings import (
     LEARNING_RATE_DECAYS,
     PARSED_KEYS,
@@ -138,26 +137,6 @@ def _check_valid_metric(values: Mapping[str, Any]) -> None:
             f"valid_metric={values['valid_metric']!r} is not among the metrics computed, {metrics} at topk={cutoffs}; "
             "set valid_metric, metrics and topk so that it is."
         )
-
-
-def hook_properties() -> None:
-    """Our property files join RecBole's when a Config is made for one of our models, and its keys are checked.
-
-    RecBole's Config reads property files from RecBole's own folder only. Safe to call more than once.
-    """
-    original = Config._load_internal_config_dict
-    if hasattr(original, "__wrapped__"):
-        return
-
-    @functools.wraps(original)
-    def load(self: Config, model: str, model_class: type, dataset: str) -> None:
-        original(self, model, model_class, dataset)
-        if model_class.type == ModelType.SEQUENTIAL:
-            mend_sequential_defaults(self, dataset)
-        if model in OUR_MODELS:
-            add_our_properties(self, model, dataset)
-
-    Config._load_internal_config_dict = load
 
 
 # ---------------------------------------------------------------------- making configurations

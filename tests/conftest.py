@@ -7,27 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import recbole
 import torch
+from small import ML_100K, SMALL
 
 import recbole_odrec  # noqa: F401  # registers with RecBole
 from recbole_odrec.config import make_config
 
-ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k"
-
 torch.set_num_threads(1)  # these networks are too small to share, and the machine may be busy
-
-# A network that trains in seconds; everything else as shipped.
-SMALL = {
-    "hidden_size": 16,
-    "compression_rate": 2,
-    "epochs": 2,
-    "train_batch_size": 256,
-    "MAX_ITEM_LIST_LENGTH": 20,
-    "show_progress": False,
-    "state": "ERROR",
-    "metric_decimal_place": 10,
-}
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,50 @@
+"""Bundles with random weights, at any number of items: what a device pays does not depend on what was learnt."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from recbole_odrec.bundle import manifest as bundle_files
+from recbole_odrec.bundle.build import build_session_model
+from recbole_odrec.bundle.export import describe
+from recbole_odrec.bundle.precision import Precision
+from recbole_odrec.nn import DenseEmbedding, SelfAttentionEncoder, SemiTensorTrainEmbedding, SoftAttentionReadout
+
+# The networks of properties/model/*.yaml, with the rank of the paper's Tmall table at every size.
+HIDDEN_SIZE, MAX_LENGTH, TT_RANKS, STP_FACTOR = 128, 50, 60, 2
+
+
+def write_random_bundle(
+    folder: Path, model: str, n_items: int, precision: Precision, topk: int = 20, hidden_size: int = HIDDEN_SIZE
+) -> float:
+    """Writes a bundle of a student or a teacher that was never trained.
+
+    Args:
+        folder: to make; one that is there is replaced.
+        model: `student` or `teacher`.
+        n_items: items, padding not counted; their tokens are their numbers.
+        precision: of the weights.
+        topk: k.
+        hidden_size: D.
+
+    Returns:
+        Compression rate of the item table.
+    """
+    torch.manual_seed(0)
+    if model == "student":
+        table = SemiTensorTrainEmbedding(n_items + 1, hidden_size, tt_ranks=TT_RANKS, stp_factor=STP_FACTOR)
+    else:
+        table = DenseEmbedding(n_items + 1, hidden_size)
+    encoder = SelfAttentionEncoder(hidden_size, MAX_LENGTH)
+    graph = build_session_model(table, encoder, SoftAttentionReadout(hidden_size), topk, precision)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / bundle_files.MODEL).write_bytes(graph.SerializeToString())
+    with (folder / bundle_files.ITEMS).open("w", encoding="utf-8") as file:
+        file.writelines(f"{item}\n" for item in range(1, n_items + 1))
+    values = {"model": model, "precision": precision, "n_items": n_items, "max_length": MAX_LENGTH, "topk": topk}
+    bundle_files.write_manifest(folder, {**values, **describe(graph)})
+    return table.compression_rate

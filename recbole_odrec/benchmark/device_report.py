@@ -1,0 +1,115 @@
+"""Table and plot of `benchmark device`, from its JSON alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+_COLORS = {"student fp32": "#4c78a8", "student int8": "#54a24b", "teacher fp32": "#e45756"}
+_PANELS = (("p50_ms", "latency p50, ms", 1.0), ("peak_bytes", "peak memory above the runtime, MB", 1e-6))
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """One row a measurement, then the ratios teacher / student of the same run."""
+    header = [
+        *("items", "model", "model file", "folder", "p50 ms", "p95 ms", "resident MB", "peak MB"),
+        *("with tokens: p50 ms", "resident MB", "start s"),
+    ]
+    lines = [header, ["---"] * len(header)]
+    for row in result["rows"]:
+        lines.append(
+            [
+                f"{row['n_items']:,}",
+                _name(row),
+                *(_size(row[key]) for key in ("model_bytes", "bundle_bytes")),
+                *(f"{row[key]:.3g}" for key in ("p50_ms", "p95_ms")),
+                *(f"{row[key] / 1e6:.1f}" for key in ("resident_bytes", "peak_bytes")),
+                f"{row['tokens_p50_ms']:.3g}",
+                f"{row['tokens_resident_bytes'] / 1e6:.1f}",
+                f"{row['first_answer_s']:.2f}",
+            ]
+        )
+    ratios = [["items", "teacher fp32 /", "model file", "folder", "p50", "p95", "resident", "peak"], ["---"] * 8]
+    for row in result["rows"]:
+        teacher = _teacher(result, row["n_items"])
+        if row["model"] == "student" and teacher is not None:
+            keys = ("model_bytes", "bundle_bytes", "p50_ms", "p95_ms", "resident_bytes", "peak_bytes")
+            ratios.append([f"{row['n_items']:,}", _name(row), *(f"{teacher[key] / row[key]:.1f}x" for key in keys)])
+    machine, versions = result["machine"], result["versions"]
+    return "\n".join(
+        [
+            "# On a device: student against uncompressed teacher",
+            "",
+            "Written by `recbole-odrec benchmark device`; do not edit.",
+            f"{machine['processor']}, onnxruntime {versions['onnxruntime']}, one thread, batch 1, history of 20 items,",
+            "top-20, random weights, D = 128, one layer, soft-attention read-out, student tt_ranks=60, stp_factor=2.",
+            "",
+            *_table(lines),
+            "",
+            *_table(ratios),
+            "",
+            "- model file: all weights and the graph; folder: item tokens and manifest too (the same for both models).",
+            "- resident, peak: memory above a process that has served the same graph with 60 items and D = 16:",
+            "  resident after the last call, peak the most at any time, loading included.",
+            "- with tokens: raw item tokens in and out, their table included (the same for both models).",
+            "- start: a fresh process, from its first import to its first answer, files verified.",
+            "- Where a teacher is missing its table alone is over 2 GB (10 million items: 5 GB).",
+            "",
+        ]
+    )
+
+
+def plot(result: dict[str, Any]) -> str:
+    """SVG: a panel for latency and one for memory, logarithmic, a line a model."""
+    width, height, left, top = 380, 300, 60, 40
+    sizes = sorted({row["n_items"] for row in result["rows"]})
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * width + 20} {height + 60}" '
+        'font-family="sans-serif" font-size="12">',
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    for number, (key, title, unit) in enumerate(_PANELS):
+        values = [max(row[key] * unit, 1e-3) for row in result["rows"]]
+        low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+        x0, x1 = number * (width + 20) + left, number * (width + 20) + width - 20
+        span = math.log10(sizes[-1] / sizes[0]) or 1
+
+        def at(n_items: int, value: float, frame: tuple = (x0, x1, span, low, high)) -> tuple[float, float]:
+            x0, x1, span, low, high = frame
+            x = x0 + (x1 - x0) * math.log10(n_items / sizes[0]) / span
+            return round(x, 1), round(height - (height - top) * (math.log10(value) - low) / max(high - low, 1), 1)
+
+        parts.append(f'<text x="{x0}" y="{top - 18}" font-weight="bold">{title}</text>')
+        for power in range(low, high + 1):
+            _, y = at(sizes[0], 10.0**power)
+            parts.append(f'<line x1="{x0}" y1="{y}" x2="{x1}" y2="{y}" stroke="#ddd"/>')
+            parts.append(f'<text x="{x0 - 6}" y="{y + 4}" text-anchor="end">{10.0**power:g}</text>')
+        for n_items in sizes:
+            x, _ = at(n_items, 10.0**low)
+            parts.append(f'<text x="{x}" y="{height + 18}" text-anchor="middle">{n_items:,}</text>')
+        for name, color in _COLORS.items():
+            points = [at(r["n_items"], max(r[key] * unit, 1e-3)) for r in result["rows"] if _name(r) == name]
+            line = " ".join(f"{x},{y}" for x, y in points)
+            parts.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"/>')
+            parts += [f'<circle cx="{x}" cy="{y}" r="3.5" fill="{color}"/>' for x, y in points]
+    for number, (name, color) in enumerate(_COLORS.items()):
+        x = left + 160 * number
+        parts.append(f'<rect x="{x}" y="{height + 36}" width="12" height="12" fill="{color}"/>')
+        parts.append(f'<text x="{x + 18}" y="{height + 46}">{name}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['model']} {row['precision']}"
+
+
+def _teacher(result: dict[str, Any], n_items: int) -> dict[str, Any] | None:
+    return next((row for row in result["rows"] if row["model"] == "teacher" and row["n_items"] == n_items), None)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.2f} MB"
+
+
+def _table(lines: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(line)} |" for line in lines]

@@ -1,0 +1,94 @@
+"""A small writer of ONNX graphs: one call a node, constants by value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+# Old enough for the runtimes on phones; the newest operator needed is LayerNormalization (17).
+OPSET, IR_VERSION = 17, 8
+_MOST_BYTES = 2**31 - 2**20  # what one ONNX file (a protocol buffer) can hold, less room for the nodes
+
+
+class Graph:
+    """An ONNX graph in the making; values are named by strings.
+
+    Attributes:
+        nodes, initializers: what has been written so far, in order.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, np.ndarray] = {}
+        self._count = 0
+
+    def op(self, kind: str, *inputs: str, n_outputs: int = 1, **attributes: Any) -> Any:
+        """Adds a node; returns the name of its output (a list of names for several outputs)."""
+        self._count += 1
+        names = [f"{kind}_{self._count}" + (f"_{i}" if i else "") for i in range(n_outputs)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, name=f"node_{self._count}", **attributes))
+        return names[0] if n_outputs == 1 else names
+
+    def weight(self, name: str, values: np.ndarray) -> str:
+        """A stored array, under its own name."""
+        if name in self.initializers:
+            raise ValueError(f"two weights named {name}")
+        self.initializers[name] = np.asarray(values, order="C")
+        return name
+
+    def const(self, values: Any, dtype: type = np.int64) -> str:
+        """A small constant, stored once however often it is asked for."""
+        array = np.asarray(values, dtype=dtype)
+        name = f"const_{array.dtype}_{'x'.join(map(str, array.shape))}_{'_'.join(map(str, array.ravel().tolist()))}"
+        self.initializers.setdefault(name, array)
+        return name
+
+    def number(self, value: float) -> str:
+        """A float32 constant."""
+        return self.const(value, np.float32)
+
+    def const_range(self, stop: int) -> str:
+        """0 .. stop - 1 as a constant that costs no bytes in the file."""
+        return self.arange(self.const(stop))
+
+    def reshape(self, values: str, *shape: int) -> str:
+        """To a shape; 0 keeps an axis, -1 is computed."""
+        return self.op("Reshape", values, self.const(shape))
+
+    def dim(self, values: str, axis: int) -> str:
+        """Length of an axis, int64 scalar."""
+        return self.op("Gather", self.op("Shape", values), self.const(axis))
+
+    def arange(self, stop: str) -> str:
+        """0 .. stop - 1."""
+        return self.op("Range", self.const(0), stop, self.const(1))
+
+    def linear(self, values: str, name: str, weight: np.ndarray, bias: np.ndarray | None = None) -> str:
+        """x W^T + b with a PyTorch weight [out, in]: [.., in] -> [.., out]."""
+        product = self.op("MatMul", values, self.weight(f"{name}.weight", weight.T))
+        return product if bias is None else self.op("Add", product, self.weight(f"{name}.bias", bias))
+
+    def model(self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
+        """The finished model, checked by ONNX.
+
+        Raises:
+            ValueError: more weights than one ONNX file can hold.
+        """
+        n_bytes = sum(array.nbytes for array in self.initializers.values())
+        if n_bytes > _MOST_BYTES:
+            raise ValueError(f"{n_bytes / 1e9:.1f} GB of weights, and one ONNX file holds at most 2.1 GB")
+        arrays = [numpy_helper.from_array(array, name) for name, array in self.initializers.items()]
+        graph = helper.make_graph(self.nodes, "recbole_odrec", list(inputs), list(outputs), arrays)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="recbole_odrec"
+        )
+        onnx.checker.check_model(model)
+        return model
+
+
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+value = helper.make_tensor_value_info

@@ -1,0 +1,216 @@
+"""Item tables in the graph: rows of the history's items, and the best items of a session, straight from what is stored.
+
+Dimension key: B sessions, L positions, D embedding, N items (padding row 0 included), m cores, I_k / A_k item and
+embedding side of core k, R_k inner rank, t factor, P x Q grid of cells (Q = I_m), K = A_m R_{m-1}, k items asked for.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from recbole_odrec.bundle.graph import Graph
+from recbole_odrec.bundle.precision import quantize_rows
+from recbole_odrec.bundle.top_k import LOWEST_FLOAT, LOWEST_INT, ascending, best_cells, leave_out
+from recbole_odrec.nn import SemiTensorTrainEmbedding
+
+# The integer scan keeps this many candidates for each item asked for; they are scored again in float32.
+_CANDIDATES = 2
+# Queries of the integer scan have 7 bits: on processors whose 8-bit products add up in 16 bits, nothing saturates.
+_HALF_RANGE = 63
+
+
+class DenseTable:
+    """A full table [N, D], scored by one product.
+
+    Args:
+        weight: [N, D] float32.
+        scale: constant factor of every score.
+        is_normalized: score with rows of length one (CORE), embed with the rows as they are.
+    """
+
+    def __init__(self, weight: np.ndarray, scale: float = 1.0, is_normalized: bool = False) -> None:
+        self.weight, self.scale, self.is_normalized = weight, scale, is_normalized
+        self.n_items = len(weight)
+
+    def store(self, graph: Graph) -> None:
+        """Puts the table into the graph."""
+        self.name = graph.weight("item_table", self.weight)
+
+    def rows(self, graph: Graph, item_seq: str) -> str:
+        """int64 [B, L] -> [B, L, D]."""
+        return graph.op("Gather", self.name, item_seq)
+
+    def best(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
+        """The k best items of each session.
+
+        Args:
+            graph: written to.
+            query: session representations [B, D].
+            out: cells that must not be served, int64 [B, X].
+            n_out: the most cells that `out` can name in a session, int64 scalar.
+            k: how many.
+
+        Returns:
+            Scores float32 [B, k], descending, and ids int64 [B, k]; -inf where there is no further item.
+        """
+        scores = graph.op("Gemm", query, self.name, transB=1, alpha=self.scale)  # [B, D] x [D, N] -> [B, N]
+        if self.is_normalized:
+            lengths = np.linalg.norm(self.weight, axis=1).clip(min=1e-12)
+            scores = graph.op("Mul", scores, graph.weight("item_scale", (1 / lengths).astype(np.float32)))
+        grid, lowest = graph.reshape(scores, 0, 1, self.n_items), graph.const(*LOWEST_FLOAT)
+        count = graph.op("Add", n_out, graph.const(k))
+        values, cells = best_cells(graph, grid, (1, self.n_items), self.n_items, count, lowest)
+        return _final(graph, leave_out(graph, values, cells, out, lowest), cells, k)
+
+
+class TensorTrainTable:
+    """A semi-tensor-product tensor train, from its cores alone (`nn.tensor_train` states the form).
+
+    Each core is stored once, as the matrix [A_k R_{k-1}, I_k R_k] that scoring multiplies by; rows gather from the same
+    matrix. Rows of cells that no item has are cut off the first core.
+
+    Args:
+        table: the trained module.
+        is_integer: store the cores in 8 bits and score in 8-bit integers, then the best candidates again in float32.
+    """
+
+    def __init__(self, table: SemiTensorTrainEmbedding, is_integer: bool = False) -> None:
+        plan = table.plan
+        self.n_items, self.is_integer = table.n_items, is_integer
+        self.cores = [core.detach().numpy() for core in table.tt_cores]  # [R_{k-1}, I_k, A_k, R_k]
+        self.rest = prod(plan.item_shape[1:])
+        self.cores[0] = self.cores[0][:, : -(-self.n_items // self.rest)]
+        if is_integer:
+            self._balance()
+        self.sides = [core.shape[1] for core in self.cores]
+        self.dims = [core.shape[2] for core in self.cores]
+        self.t, self.first_dim = plan.stp_factor, plan.dim_shape[0]
+        self.embedding_dim = plan.embedding_dim
+        self.shape = (-(-self.n_items // self.sides[-1]), self.sides[-1])  # P, Q: rows that hold an item
+
+    def _balance(self) -> None:
+        """Gives the components of each bond one size on its left, so that few bits hold the small ones as well.
+
+        The size moves to the next core, whose rows have scales of their own; the table stays the same.
+        """
+        for k in range(len(self.cores) - 1):
+            size = np.abs(self.cores[k]).max(axis=(0, 1, 2))  # [R_k]
+            size = np.where(size > 0, size, 1)
+            self.cores[k] = self.cores[k] / size
+            self.cores[k + 1] = self.cores[k + 1] * size[:, None, None, None]
+
+    def store(self, graph: Graph) -> None:
+        """Puts the cores into the graph."""
+        matrices = [
+            core.transpose(2, 0, 1, 3).reshape(core.shape[2] * core.shape[0], -1) for core in self.cores
+        ]  # [A_k R_{k-1}, I_k R_k]
+        self.names, self.scales = [], []
+        for k, matrix in enumerate(matrices):
+            if self.is_integer:
+                matrix, scale = quantize_rows(matrix)
+                self.scales.append(graph.weight(f"core_{k}.scale", scale))  # [A_k R_{k-1}, 1]
+            self.names.append(graph.weight(f"core_{k}", matrix))
+
+    def rows(self, graph: Graph, item_seq: str) -> str:
+        """int64 [B, L] -> [B, L, D]; padding gets some row, which no causal encoder looks at."""
+        ids = graph.reshape(item_seq, -1)  # [n]
+        stride, rows = prod(self.sides), ""
+        for k, core in enumerate(self.cores):
+            left, items, dims, right = core.shape
+            stride //= items
+            digit = graph.op("Div", ids, graph.const(stride)) if stride > 1 else ids
+            digit = graph.op("Mod", digit, graph.const(items)) if k else digit
+            slices = graph.reshape(self._slices(graph, k, digit), -1, left, dims * right)  # [n, R_{k-1}, A_k R_k]
+            rows = graph.op("MatMul", rows, slices) if k else slices
+            if k < len(self.cores) - 1:
+                rows = graph.reshape(rows, 0, -1, right)  # [n, A_1 .. A_k, R_k]
+        rows = graph.op("Transpose", graph.reshape(rows, 0, self.first_dim, self.t, -1), perm=[0, 1, 3, 2])
+        shape = graph.op("Concat", graph.op("Shape", item_seq), graph.const([self.embedding_dim]), axis=0)
+        return graph.op("Reshape", rows, shape)
+
+    def best(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
+        """As `DenseTable.best`."""
+        state = self._contract(graph, query)  # [B, P, K]
+        if self.is_integer:
+            return self._scan_integers(graph, state, out, n_out, k)
+        grid = graph.op("MatMul", state, self.names[-1])  # [B, P, K] x [K, Q] -> [B, P, Q]
+        count, lowest = graph.op("Add", n_out, graph.const(k)), graph.const(*LOWEST_FLOAT)
+        values, cells = best_cells(graph, grid, self.shape, self.n_items, count, lowest)
+        return _final(graph, leave_out(graph, values, cells, out, lowest), cells, k)
+
+    # ------------------------------------------------------------------ steps
+
+    def _contract(self, graph: Graph, query: str) -> str:
+        """Meets the query with all cores but the last: [B, D] -> [B, P, K], rows without items cut off."""
+        # [B, J_1, rest, t] -> [B, rest, (J_1, t)]: the regrouped embedding with A_1 last.
+        state = graph.op("Transpose", graph.reshape(query, 0, self.first_dim, -1, self.t), perm=[0, 2, 1, 3])
+        rest, cells, inner = prod(self.dims[1:]), 1, self.dims[0]
+        state = graph.reshape(state, -1, cells, rest, inner)
+        for k, core in enumerate(self.cores[:-1]):
+            left, items, dims, right = core.shape
+            if k:  # [B, cells, A_k, rest, R_{k-1}] -> [B, cells, rest, (A_k, R_{k-1})]
+                rest //= dims
+                state = graph.op("Transpose", graph.reshape(state, -1, cells, dims, rest, left), perm=[0, 1, 3, 2, 4])
+                state = graph.reshape(state, -1, cells, rest, dims * left)
+            matrix = self.names[k]
+            if self.is_integer:  # the scales of the rows go into the state, which is small
+                matrix = graph.op("Cast", matrix, to=1)
+                state = graph.op("Mul", state, graph.reshape(self.scales[k], -1))
+            state = graph.op("MatMul", state, matrix)  # [.., rest, A_k R] x [A_k R, I_k R_k]
+            state = graph.op("Transpose", graph.reshape(state, -1, cells, rest, items, right), perm=[0, 1, 3, 2, 4])
+            cells *= items
+            state = graph.reshape(state, -1, cells, rest, right)
+        state = graph.reshape(state, -1, cells, rest * self.cores[-1].shape[0])
+        if self.shape[0] < cells:  # three cores and more: rows at the end may be empty
+            state = graph.op("Slice", state, *(graph.const([n]) for n in (0, self.shape[0], 1)))
+        return state
+
+    def _scan_integers(self, graph: Graph, state: str, out: str, n_out: str, k: int) -> tuple[str, str]:
+        """Candidates from 8-bit products, then their scores in float32.
+
+        The last core's row scales go into the state, so that one factor a session is left, which no ranking needs.
+        """
+        scaled = graph.op("Mul", state, graph.reshape(self.scales[-1], -1))  # [B, P, K] x [K]
+        largest = graph.op("ReduceMax", graph.op("Abs", scaled), axes=[1, 2], keepdims=1)
+        largest = graph.op("Max", largest, graph.number(1e-30))
+        steps = graph.op("Mul", scaled, graph.op("Div", graph.number(_HALF_RANGE), largest))
+        zero = graph.const(_HALF_RANGE + 1, np.uint8)
+        integers = graph.op("QuantizeLinear", steps, graph.number(1), zero)  # rounds; uint8
+        grid = graph.op("MatMulInteger", integers, self.names[-1], zero)  # int32 [B, P, Q]
+        count = graph.op("Add", n_out, graph.const(_CANDIDATES * k))
+        _, order = best_cells(graph, grid, self.shape, self.n_items, count, graph.const(*LOWEST_INT))
+        order = ascending(graph, order)  # so that ties go to the lower index
+        width = graph.const(self.shape[1])
+        row = graph.op("Unsqueeze", graph.op("Div", order, width), graph.const([2]))
+        left = graph.op("GatherND", state, row, batch_dims=1)  # [B, C, K = (A, R)]
+        right = self._slices(graph, len(self.cores) - 1, graph.op("Mod", order, width))  # [B, C, (R, A)]
+        right = graph.op(
+            "Transpose", graph.reshape(right, 0, 0, self.cores[-1].shape[0], self.dims[-1]), perm=[0, 1, 3, 2]
+        )
+        right = graph.op("Reshape", right, graph.op("Shape", left))
+        scores = graph.op("ReduceSum", graph.op("Mul", left, right), graph.const([2]), keepdims=0)  # [B, C]
+        scores = leave_out(graph, scores, order, out, graph.const(*LOWEST_FLOAT))
+        return _final(graph, scores, order, k)
+
+    def _slices(self, graph: Graph, k: int, digit: str) -> str:
+        """Slices of a core for its grid indices: int64 [..] -> float32 [.., R_{k-1} A_k R_k].
+
+        ONNX Runtime transposes the stored matrix once, when it loads, so that whole rows are gathered.
+        """
+        left, items, dims, right = self.cores[k].shape
+        by_item = graph.op("Transpose", graph.reshape(self.names[k], dims, left, items, right), perm=[2, 1, 0, 3])
+        gathered = graph.op("Gather", graph.reshape(by_item, items, -1), digit, axis=0)
+        if not self.is_integer:
+            return gathered
+        # Each of the A_k R_{k-1} scales serves the R_k numbers of its row.
+        scale = graph.op("Transpose", graph.reshape(self.scales[k], dims, left, 1), perm=[1, 0, 2])
+        scale = graph.op("Expand", scale, graph.const([left, dims, right]))
+        return graph.op("Mul", graph.op("Cast", gathered, to=1), graph.reshape(scale, -1))
+
+
+def _final(graph: Graph, scores: str, cells: str, k: int) -> tuple[str, str]:
+    """The k best of the cells fetched."""
+    best, places = graph.op("TopK", scores, graph.const([k]), n_outputs=2, axis=1)
+    return best, graph.op("GatherElements", cells, places, axis=1)

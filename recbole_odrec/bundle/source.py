@@ -1,0 +1,157 @@
+"""What is exported: a trained model out of its checkpoint, with the items and test cases of its data set."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.config import Config
+from recbole.utils import init_seed
+from torch import nn
+
+from recbole_odrec.bundle.recbole_pickle import is_plain, read_recbole_checkpoint
+from recbole_odrec.config import make_config
+from recbole_odrec.data.session_dataset import SessionDataset
+from recbole_odrec.errors import UserError
+from recbole_odrec.model.adapter import ProductTeacher
+from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.nn import SemiTensorTrainEmbedding
+from recbole_odrec.registry import OUR_MODELS, model_class
+from recbole_odrec.trainer import checkpoint
+
+# Where a run wrote and on what machine it ran is no property of the model.
+_NOT_TAKEN = {"data_path", "checkpoint_dir", "device", "use_gpu", "gpu_id", "state", "show_progress", "log_wandb"}
+
+
+@dataclass
+class Source:
+    """A model ready to be exported.
+
+    Attributes:
+        model: in eval mode, on the CPU, with `full_sort_predict`; one of ours or RecBole's.
+        config: its configuration.
+        test: test rows of its data set.
+        tokens: raw token of each id of the bundle, [0] is padding.
+        new_ids: int64 [N], the bundle's id of each of RecBole's ids.
+        metrics: of the run's `result.json`, None where there is none.
+    """
+
+    model: nn.Module
+    config: Config
+    test: SessionDataset
+    tokens: list[str]
+    new_ids: np.ndarray
+    metrics: dict[str, Any] | None
+
+
+def load_source(path: Path, data_path: str | None = None) -> Source:
+    """Rebuilds the model of a `best.pth` and the data set that it was trained on.
+
+    Args:
+        path: checkpoint of a run of ours, or of a RecBole model that scores by an item-embedding product.
+        data_path: folder that holds the data set's folder, where it is not where the run found it.
+
+    Raises:
+        UserError: an unreadable checkpoint, data that is missing or another than it was trained on, or a model that
+            cannot be exported.
+    """
+    state = _read(path)
+    config = _rebuild_config(state, path, data_path)
+    data = _load_data(config)
+    train, test = data[0], data[-1]
+    if "items" in state and state["items"] != checkpoint.item_fingerprint(train):
+        raise UserError(
+            f"{path}: the items of {config['dataset']} in {config['data_path']} are not those it was trained on; "
+            "give the folder of its data with --data_path=FOLDER."
+        )
+    model = _rebuild_model(state, config, train, path)
+    if not isinstance(model, SessionRecommender):
+        test.pad_to_max = True
+        ProductTeacher(model)  # refuses what does not score by a product
+    new_ids = _new_ids(model, path)
+    old_tokens = [str(token) for token in train.field2id_token[train.iid_field]]
+    tokens = [""] * len(old_tokens)
+    for old, new in enumerate(new_ids.tolist()):
+        tokens[new] = old_tokens[old]
+    return Source(model, config, test, tokens, new_ids, _run_metrics(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's, about the pickle in RecBole's files
+            return checkpoint.load(path)
+    except UserError:
+        if not path.is_file():
+            raise
+        state = read_recbole_checkpoint(path)
+        return {**state, "model": state["config"].get("model")}
+
+
+def _rebuild_config(state: dict[str, Any], path: Path, data_path: str | None) -> Config:
+    stored = state["config"]
+    name, dataset = state["model"], stored.get("dataset")
+    if not isinstance(name, str) or not isinstance(dataset, str):
+        raise UserError(f"{path} does not say of which model and data set it is.")
+    given = {"use_gpu": False, "show_progress": False, "state": "ERROR", "train_neg_sample_args": None}
+    if name not in OUR_MODELS:
+        given["metrics"] = stored.get("metrics", ["Recall"])
+    folder = data_path if data_path is not None else str(Path(stored.get("data_path") or ".").parent)
+    config = make_config(name, dataset, config_dict={**given, "data_path": folder})
+    for key, value in stored.items():
+        if key not in _NOT_TAKEN and is_plain(value) and is_plain(config.final_config_dict.get(key)):
+            config[key] = value
+    return config
+
+
+def _load_data(config: Config) -> list[SessionDataset]:
+    init_seed(config["seed"], config["reproducibility"])  # some splits are random
+    try:
+        return SessionDataset(config).build()
+    except UserError:
+        raise
+    except Exception as error:  # RecBole's data code raises a dozen types
+        reason = " ".join(str(error).split())
+        raise UserError(f"dataset `{config['dataset']}` could not be prepared: {reason}") from error
+
+
+def _rebuild_model(state: dict[str, Any], config: Config, train: SessionDataset, path: Path) -> nn.Module:
+    try:
+        model = model_class(state["model"])(config, train)
+        model.load_state_dict(state["state_dict"])
+    except UserError:
+        raise
+    except Exception as error:  # a model of another kind fails in its own way
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path}: {state['model']} cannot be rebuilt from this data ({reason}).") from error
+    for name, weight in model.state_dict().items():
+        if not torch.isfinite(weight).all():
+            raise UserError(f"{path}: weight {name} holds NaN or infinity; this training run has failed.")
+    return model.eval()
+
+
+def _new_ids(model: nn.Module, path: Path) -> np.ndarray:
+    """Ids of the bundle are grid cells, so that an item order costs nothing: the list of tokens holds it."""
+    table = getattr(model, "item_table", None)
+    if not isinstance(table, SemiTensorTrainEmbedding) or table.item_order is None:
+        return np.arange(model.n_items)
+    order = table.item_order.numpy()
+    if order[0] != 0 or order.max() != model.n_items - 1:
+        raise UserError(f"{path}: its item_order leaves cells empty or moves padding; expected an order of 0 .. N - 1.")
+    return order
+
+
+def _run_metrics(path: Path) -> dict[str, Any] | None:
+    """Validation and test metrics of the phase that wrote this checkpoint."""
+    for folder, phase in ((path.parent.parent, path.parent.name), (path.parent, "model")):
+        try:
+            report = json.loads((folder / "result.json").read_text(encoding="utf-8"))["phases"][phase]
+            return {split: report[split]["all"] for split in ("valid", "test") if report[split]}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None

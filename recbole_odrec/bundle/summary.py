@@ -1,0 +1,28 @@
+"""What `export` tells on the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def summarize_export(manifest: dict[str, Any], output: str | Path) -> str:
+    """Parity with PyTorch, sizes, and last the folder.
+
+    Args:
+        manifest: content of `manifest.json`.
+        output: the bundle's folder.
+    """
+    lines = [f"{manifest['model']} on {manifest['dataset']}, {manifest['n_items']} items, {manifest['precision']}"]
+    for precision, parity in manifest["parity"].items():
+        agreed = parity["identical_lists"] + parity["tied_lists"]
+        lines.append(
+            f"{precision} against PyTorch on {parity['cases']} test cases: {agreed} lists equal "
+            f"({parity['tied_lists']} up to ties), overlap@{parity['k']} {parity['overlap']:.4f}, largest score "
+            f"difference {parity['largest_score_difference']:.1e}, NDCG@{min(10, parity['k'])} "
+            f"{parity['ndcg_pytorch']:.4f} -> {parity['ndcg_bundle']:.4f}"
+        )
+    sizes = {name: entry["bytes"] for name, entry in manifest["files"].items()}
+    listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+    lines.append(f"{sum(sizes.values()):,} bytes beside the manifest: {listed}")
+    return "\n".join([*lines, str(output)])

@@ -1,0 +1,62 @@
+"""The device benchmark measures real processes and reports what it measured; no number of it is a matter of a test."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from recbole_odrec.benchmark.device import benchmark_device
+from recbole_odrec.benchmark.device_report import markdown, plot
+from recbole_odrec.cli import main
+
+
+def test_a_small_run_end_to_end() -> None:
+    said: list[str] = []
+    result = benchmark_device(Path("results"), sizes=(300,), say=said.append, seconds=0)
+    assert said == ["student fp32, 300 items", "student int8, 300 items", "teacher fp32, 300 items"]
+    assert sorted(path.name for path in Path("results").iterdir()) == ["device.json", "device.md", "device.svg"]
+    assert json.loads(Path("results/device.json").read_text()) == result
+    for row in result["rows"]:
+        assert 0 < row["p50_ms"] <= row["p95_ms"]
+        assert row["calls"] >= 50
+        assert row["peak_bytes"] >= row["resident_bytes"] - 65536  # both are read off a moment apart
+        assert 0 < row["start_s"] < row["first_answer_s"]
+        assert row["bundle_bytes"] > row["model_bytes"] > 0
+    student, small, teacher = (row["model_bytes"] for row in result["rows"])
+    assert small < student < teacher + 100_000  # 300 items: the encoder is nearly all of each
+
+
+def made_up_row(model: str, precision: str, n_items: int, factor: float) -> dict:
+    keys = ("model_bytes", "bundle_bytes", "p50_ms", "p95_ms", "resident_bytes", "peak_bytes", "tokens_p50_ms")
+    values = dict.fromkeys((*keys, "tokens_resident_bytes", "first_answer_s"), factor)
+    return {"model": model, "precision": precision, "n_items": n_items, **values}
+
+
+def test_ratios_are_teacher_over_student_of_the_same_size() -> None:
+    rows = [
+        made_up_row("student", "int8", 1000, 2.0),
+        made_up_row("teacher", "fp32", 1000, 30.0),
+        made_up_row("student", "int8", 5000, 4.0),
+    ]
+    result = {"rows": rows, "machine": {"processor": "P"}, "versions": {"onnxruntime": "1"}}
+    ratios = markdown(result).split("| items | teacher fp32 /")[1]
+    assert "| 1,000 | student int8 | 15.0x | 15.0x | 15.0x | 15.0x | 15.0x | 15.0x |" in ratios
+    assert "5,000" not in ratios  # no teacher to compare with
+    drawing = ET.fromstring(plot(result))
+    circles = [element for element in drawing.iter() if element.tag.endswith("circle")]
+    assert len(circles) == 2 * len(rows)
+
+
+def test_a_wrong_name_or_size_is_one_line(capsys) -> None:
+    for words, message in (
+        (["benchmark", "devise"], "no benchmark `devise` (did you mean `device`?)"),
+        (["benchmark"], "no benchmark ``"),
+        (["benchmark", "device", "--items", "3"], "expected at least 100 items each"),
+        (["benchmark", "device", "--items", "many"], "invalid int value"),
+    ):
+        assert main(words) == 2
+        captured = capsys.readouterr()
+        assert message in captured.err
+        assert captured.err.count("\n") == 1
+        assert not Path("results").exists()

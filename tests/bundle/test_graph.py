@@ -1,0 +1,179 @@
+"""The graph against PyTorch's own modules: every encoder, read-out and table, values and ids, many shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from recbole_odrec.bundle.build import build_session_model
+from recbole_odrec.bundle.recommender import open_session
+from recbole_odrec.nn import (
+    DenseEmbedding,
+    GRUEncoder,
+    LastStateReadout,
+    SelfAttentionEncoder,
+    SemiTensorTrainEmbedding,
+    SoftAttentionReadout,
+)
+
+N, D, L, K = 97, 24, 9, 7
+
+TABLES = {
+    "dense": lambda: DenseEmbedding(N, D, std=1),
+    "two cores": lambda: SemiTensorTrainEmbedding(N, D, tt_ranks=6, stp_factor=2, std=1),
+    "t = 1": lambda: SemiTensorTrainEmbedding(N, D, tt_ranks=5, stp_factor=1, std=1),
+    "t = 3": lambda: SemiTensorTrainEmbedding(N, D, dim_shape=[4, 6], tt_ranks=6, stp_factor=3, std=1),
+    "many empty rows": lambda: SemiTensorTrainEmbedding(N, D, [40, 10], [6, 4], 4, 2, std=1),
+    "fewer rows than k": lambda: SemiTensorTrainEmbedding(N, D, [3, 40], [6, 4], 4, 2, std=1),
+    "one full row": lambda: SemiTensorTrainEmbedding(N, D, [1, N], [6, 4], 4, 2, std=1),
+    "three cores": lambda: SemiTensorTrainEmbedding(N, D, [4, 5, 6], [3, 2, 4], [1, 6, 4, 1], 2, std=1),
+    "four cores": lambda: SemiTensorTrainEmbedding(N, D, [3, 3, 4, 4], [2, 3, 2, 2], [1, 2, 4, 2, 1], 2, std=1),
+}
+ENCODERS = {
+    "one head": lambda: SelfAttentionEncoder(D, L, n_layers=2, inner_size=20, initializer_range=0.3),
+    "three heads": lambda: SelfAttentionEncoder(D, L, n_heads=3, inner_size=20, initializer_range=0.3),
+    "gru": lambda: GRUEncoder(D, n_layers=2),
+}
+READOUTS = {"soft attention": lambda: SoftAttentionReadout(D, 0.3), "last": LastStateReadout}
+
+
+def randomize_biases(module: torch.nn.Module) -> None:
+    """Biases and norms start as zeros and ones, which would hide a mistake in either."""
+    for parameter in module.parameters():
+        if parameter.dim() == 1:
+            torch.nn.init.normal_(parameter, mean=0.3, std=0.3)
+
+
+def sessions(seed: int = 0, batch: int = 6) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    item_seq = torch.randint(1, N, (batch, L), generator=generator)
+    for row in range(batch):
+        item_seq[row, 1 + (row * 5) % L :] = 0
+    return item_seq
+
+
+@torch.no_grad()
+def oracle(parts: tuple, item_seq: torch.Tensor, exclude_seen: bool = False) -> torch.Tensor:
+    """Scores of every item, -inf where it must not be served."""
+    table, encoder, readout = parts
+    scores = table.scores(readout(encoder(table(item_seq)), item_seq != 0))
+    scores[:, 0] = -torch.inf
+    return scores.scatter(1, item_seq, -torch.inf) if exclude_seen else scores
+
+
+def build(table: str, encoder: str = "one head", readout: str = "last", precision: str = "fp32", k: int = K):
+    torch.manual_seed(1)
+    parts = (TABLES[table](), ENCODERS[encoder]().eval(), READOUTS[readout]())
+    for part in parts[1:]:
+        randomize_biases(part)
+    model = build_session_model(*parts, topk=k, precision=precision)
+    session = open_session(model.SerializeToString())
+
+    def run(item_seq: torch.Tensor, **flags: object) -> tuple[np.ndarray, np.ndarray]:
+        feed = {"item_seq": item_seq.numpy(), **{name: np.array(value) for name, value in flags.items()}}
+        return tuple(session.run(["item_ids", "scores"], feed))
+
+    return parts, model, run
+
+
+def assert_equal_top(run, parts: tuple, item_seq: torch.Tensor, k: int = K, **flags: bool) -> None:
+    ids, scores = run(item_seq, **flags)
+    expected = oracle(parts, item_seq, **flags).topk(k)
+    np.testing.assert_array_equal(ids, expected.indices.numpy())
+    np.testing.assert_allclose(scores, expected.values.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_table_gives_pytorchs_items_and_scores(table: str) -> None:
+    parts, _, run = build(table)
+    assert_equal_top(run, parts, sessions())
+    assert_equal_top(run, parts, sessions(), exclude_seen=False)
+    assert_equal_top(run, parts, sessions(), exclude_seen=True)
+    assert_equal_top(run, parts, sessions(3, batch=1)[:, :1])
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("table", ["dense", "two cores"])
+def test_every_encoder_and_readout(table: str, encoder: str, readout: str) -> None:
+    parts, _, run = build(table, encoder, readout)
+    assert_equal_top(run, parts, sessions())
+
+
+@pytest.mark.parametrize("table", ["dense", "two cores", "fewer rows than k", "three cores"])
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_fewer_bits_stay_near(table: str, precision: str) -> None:
+    parts, model, run = build(table, precision=precision)
+    item_seq = sessions(batch=20)
+    ids, scores = run(item_seq, exclude_seen=True)
+    exact = oracle(parts, item_seq, exclude_seen=True)
+    size = exact[exact.isfinite()].abs().max().item()
+    own = exact.gather(1, torch.from_numpy(ids)).numpy()
+    assert np.isfinite(own).all()  # nothing seen, no padding
+    assert np.abs(scores - own).max() < size * (0.002 if precision == "fp16" else 0.05)
+    best = exact.topk(K).values.numpy()
+    assert (best - own).max() < size * (0.002 if precision == "fp16" else 0.1)
+    weights = {numpy_helper.to_array(tensor).dtype for tensor in model.graph.initializer if len(tensor.dims) > 1}
+    assert {"fp16": np.dtype(np.float16), "int8": np.dtype(np.int8)}[precision] in weights
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("table", ["dense", "two cores", "many empty rows", "fewer rows than k", "four cores"])
+def test_the_whole_catalogue_can_be_asked_for(table: str, precision: str) -> None:
+    """k = number of items: every item once; of those left out, places with id 0."""
+    _, _, run = build(table, precision=precision, k=N - 1)
+    item_seq = sessions()
+    ids, _ = run(item_seq)
+    assert (np.sort(ids, axis=1) == np.arange(1, N)).all()
+    ids, scores = run(item_seq, exclude_seen=True)
+    for row, seen in zip(range(len(ids)), item_seq.tolist(), strict=True):
+        unseen = sorted(set(range(1, N)) - set(seen))
+        assert sorted(ids[row][: len(unseen)]) == unseen
+        assert not ids[row][len(unseen) :].any()
+        assert np.isneginf(scores[row][len(unseen) :]).all()
+
+
+def test_equal_scores_come_in_the_order_of_ids() -> None:
+    table, encoder = DenseEmbedding(N, D), SelfAttentionEncoder(D, L)
+    randomize_biases(encoder)
+    train = SemiTensorTrainEmbedding(N, D, tt_ranks=6)
+    with torch.no_grad():
+        table.weight.fill_(1.0)
+        for core in train.tt_cores:
+            core.fill_(1.0)
+    for equal in (table, train):
+        for precision in ("fp32", "int8"):
+            model = build_session_model(equal, encoder.eval(), LastStateReadout(), K, precision)
+            session = open_session(model.SerializeToString())
+            ids, scores = session.run(None, {"item_seq": sessions().numpy()})
+            assert (scores == scores[:, :1]).all()
+            assert (ids == np.arange(1, K + 1)).all()
+
+
+def test_no_item_table_anywhere_in_a_students_graph() -> None:
+    """No stored array and no value on the way has N x D numbers, nor do all stored ones together."""
+    n_items, size = 5_000, 32
+    table = SemiTensorTrainEmbedding(n_items, size, tt_ranks=8)
+    parts = (table, SelfAttentionEncoder(size, 10, inner_size=16).eval(), SoftAttentionReadout(size))
+    for precision in ("fp32", "int8"):
+        model = build_session_model(*parts, topk=5, precision=precision)
+        stored = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
+        assert stored < n_items * size / 4
+        for tensor in model.graph.output:
+            tensor.type.tensor_type.shape.dim[0].dim_value = 1
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+        model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 10
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info
+        largest = max(int(np.prod([dim.dim_value for dim in v.type.tensor_type.shape.dim])) for v in inferred)
+        assert n_items <= largest < n_items * size / 4
+
+
+def test_axes_are_dynamic_and_named() -> None:
+    _, model, run = build("two cores")
+    item_seq = model.graph.input[0]
+    assert [dim.dim_param for dim in item_seq.type.tensor_type.shape.dim] == ["batch", "length"]
+    for batch, length in ((1, 1), (3, 4), (5, L)):
+        assert run(sessions(batch=batch)[:, :length])[0].shape == (batch, K)

@@ -1,0 +1,301 @@
+"""The runtime: answers, limits, and that nothing damaged is ever served."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_odrec.bundle import BundleError, Recommender
+from recbole_odrec.bundle.manifest import write_manifest
+from recbole_odrec.cli import main
+
+HISTORY = ["5", "17", "30"]
+
+
+@pytest.fixture
+def recommender(tiny_bundle: Path) -> Recommender:
+    return Recommender(tiny_bundle)
+
+
+def items(answer: list) -> list[str]:
+    return [item for item, _, _ in answer]
+
+
+def test_unknown_items_are_skipped_and_reported(recommender: Recommender) -> None:
+    answer = recommender.recommend(["5", "nobody", "17", "0", "30", "61", ""], k=10)
+    assert answer == recommender.recommend(HISTORY, k=10)
+    assert answer.unknown == ("nobody", "0", "61", "")
+    assert recommender.recommend(HISTORY, k=10).unknown == ()
+
+
+def test_numbers_are_tokens_too(recommender: Recommender) -> None:
+    assert recommender.recommend([5, np.int64(17), "30"], k=10) == recommender.recommend(HISTORY, k=10)
+
+
+def test_of_a_long_history_the_most_recent_items_count(recommender: Recommender) -> None:
+    assert recommender.max_length == 50
+    long = [str(1 + i * 7 % 60) for i in range(130)]
+    assert recommender.recommend(long, k=10) == recommender.recommend(long[-50:], k=10)
+    assert recommender.recommend(long, k=10) != recommender.recommend(long[-49:], k=10)
+
+
+def test_seen_items_can_be_left_out_beyond_the_maximum_too(recommender: Recommender) -> None:
+    history = [str(item) for item in range(1, 56)]  # the first five never reach the model
+    assert set(items(recommender.recommend(history, k=10))) & set(history)
+    left = recommender.recommend(history, k=10, exclude_seen=True)
+    assert items(left)
+    assert set(items(left)) <= {"56", "57", "58", "59", "60"}
+    everything = [str(item) for item in range(11, 61)]
+    assert set(items(recommender.recommend(everything, k=10, exclude_seen=True))) == {str(i) for i in range(1, 11)}
+
+
+def test_a_batch_is_its_sessions_one_by_one(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = random.Random(0)
+    histories = [[str(generator.randint(1, 60)) for _ in range(generator.randint(1, 70))] for _ in range(30)]
+    single = [recommender.recommend(history, k=10) for history in histories]
+    batch = recommender.recommend_batch(histories, k=10)
+    monkeypatch.setattr("recbole_odrec.bundle.recommender._SCORES_AT_ONCE", 60 * 7)
+    for answers in (batch, recommender.recommend_batch(histories, k=10)):
+        assert [items(answer) for answer in answers] == [items(answer) for answer in single]
+        for answer, alone in zip(answers, single, strict=True):
+            np.testing.assert_allclose([score for _, score, _ in answer], [s for _, s, _ in alone], atol=1e-5)
+    assert recommender.recommend_batch([], k=3) == []
+
+
+def test_a_smaller_k_is_the_start_of_a_larger_one(recommender: Recommender) -> None:
+    whole = recommender.recommend(HISTORY, k=10)
+    assert len(set(items(whole))) == 10
+    assert [score for _, score, _ in whole] == sorted((score for _, score, _ in whole), reverse=True)
+    assert recommender.recommend(HISTORY, k=4) == whole[:4]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: r.recommend([], k=3), "history 0: it is empty"),
+        (lambda r: r.recommend(["x", "y"], k=3), "none of its 2 items is known"),
+        (lambda r: r.recommend("51", k=3), "'51', expected a list of item tokens"),
+        (lambda r: r.recommend(None, k=3), "None, expected a list"),
+        (lambda r: r.recommend([1.5], k=3), "item 1.5, expected a token"),
+        (lambda r: r.recommend([True], k=3), "item True, expected a token"),
+        (lambda r: r.recommend(HISTORY, k=11), "k=11, expected 1 to 10"),
+        (lambda r: r.recommend(HISTORY, k=0), "k=0, expected"),
+        (lambda r: r.recommend(HISTORY, k=True), "k=True, expected"),
+        (lambda r: r.recommend(HISTORY, k=2, exclude_seen="no"), "exclude_seen='no'"),
+        (lambda r: r.recommend_batch("51"), "expected a list of histories"),
+        (lambda r: r.recommend_batch([["1"], []], k=3), "history 1: it is empty"),
+        (lambda r: r.recommend_ids([[0]], k=3), "item ids go from 1 to 60"),
+        (lambda r: r.recommend_ids([[61]], k=3), "item ids go from 1 to 60"),
+        (lambda r: r.recommend_ids([[1.0]], k=3), "a whole number"),
+        (lambda r: r.recommend_ids([[]], k=3), "at least one item id"),
+    ],
+)
+def test_input_that_cannot_be_served_is_one_clear_error(recommender, call: Callable, message: str) -> None:
+    with pytest.raises(BundleError) as error:
+        call(recommender)
+    text = str(error.value)
+    assert message in text
+    assert "\n" not in text
+
+
+# ---------------------------------------------------------------------- damaged bundles
+
+
+def damaged(bundle: Path, folder: Path, change: Callable[[Path], object]) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(bundle, folder)
+    change(folder)
+    return folder
+
+
+def edit_manifest(key: str, value: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "manifest.json"
+        values = json.loads(path.read_text())
+        values[key] = value
+        path.write_text(json.dumps(values))
+
+    return change
+
+
+def swap_model(folder: Path) -> None:
+    """A well-formed bundle, checksums and all, around something that is no model."""
+    (folder / "model.onnx").write_bytes(b"no model")
+    rewrite_manifest(folder)
+
+
+def rewrite_manifest(folder: Path, **values: object) -> None:
+    kept = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, {key: kept[key] for key in ("n_items", "max_length", "topk")} | values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: shutil.rmtree(f), "is not a bundle: it has no manifest.json"),
+        (lambda f: (f / "manifest.json").write_text("{"), "not readable as JSON"),
+        (lambda f: (f / "manifest.json").write_text("[1]"), "is not the manifest of a bundle"),
+        (edit_manifest("format_version", 2), "format version 2, this runtime reads 1"),
+        (edit_manifest("format_version", True), "format version True"),
+        (edit_manifest("max_length", 49), "does not match its checksum"),
+        (edit_manifest("files", {}), "does not match its checksum"),
+        (lambda f: rewrite_manifest(f, topk="ten"), "`topk` is missing or of a wrong type"),
+        (lambda f: (f / "model.onnx").unlink(), "model.onnx: cannot be read"),
+        (lambda f: (f / "items.txt").unlink(), "items.txt: cannot be read"),
+        (lambda f: (f / "model.onnx").write_bytes((f / "model.onnx").read_bytes()[:-1]), "bytes, expected"),
+        (lambda f: (f / "items.txt").write_text((f / "items.txt").read_text().replace("17", "71")), "SHA-256"),
+        (swap_model, "cannot be loaded by ONNX Runtime"),
+    ],
+)
+def test_a_damaged_bundle_is_one_clear_error(tiny_bundle: Path, tmp_path: Path, change, message: str, capsys) -> None:
+    folder = damaged(tiny_bundle, tmp_path / "damaged", change)
+    with pytest.raises(BundleError, match=message) as error:
+        Recommender(folder)
+    assert "\n" not in str(error.value)
+    assert main(["recommend", f"--bundle={folder}", "5"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_list_of_another_length_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    def shorten(folder: Path) -> None:
+        (folder / "items.txt").write_text("1\n2\n3\n")
+        rewrite_manifest(folder)
+
+    with pytest.raises(BundleError, match="3 items, the manifest says 60"):
+        Recommender(damaged(tiny_bundle, tmp_path / "damaged", shorten)).recommend(["1"], k=3)
+
+
+def mutate(folder: Path, generator: random.Random) -> str:
+    """One accident: bits flipped, bytes lost, added or moved, a file emptied, removed or replaced by another."""
+    path = generator.choice(sorted(folder.iterdir()))
+    content = bytearray(path.read_bytes())
+    kind = generator.choice(["flip", "flip", "truncate", "append", "swap", "zero", "remove", "other file", "number"])
+    place = generator.randrange(len(content))
+    if kind == "flip":
+        content[place] ^= 1 << generator.randrange(8)
+    elif kind == "truncate":
+        del content[place:]
+    elif kind == "append":
+        content += bytes(generator.randrange(256) for _ in range(generator.randint(1, 9)))
+    elif kind == "swap":
+        half = len(content) // 2
+        content = content[half:] + content[:half]
+    elif kind == "zero":
+        content[place : place + 16] = bytes(len(content[place : place + 16]))
+    elif kind == "other file":
+        content = bytearray(generator.choice(sorted(folder.iterdir())).read_bytes())
+    elif kind == "number":
+        digits = [i for i, byte in enumerate(content) if chr(byte).isdigit()]
+        place = generator.choice(digits)
+        content[place] = ord(str((int(chr(content[place])) + generator.randint(1, 9)) % 10))
+    if kind == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    return f"{kind} {path.name}"
+
+
+def answer_or_refusal(call: Callable[[], list]) -> list | None:
+    """None for a BundleError of one line; any other exception fails the test."""
+    try:
+        return call()
+    except BundleError as error:
+        if "\n" in str(error):
+            raise
+        return None
+
+
+def test_a_thousand_mutations_never_serve_a_wrong_answer(tiny_bundle: Path, tmp_path: Path) -> None:
+    """600 mutated bundles and 400 mutated inputs: the right answer or one BundleError, nothing else."""
+    generator, refused = random.Random(5), 0
+    right = Recommender(tiny_bundle).recommend(HISTORY, k=10)
+    original = {path.name: path.read_bytes() for path in tiny_bundle.iterdir()}
+    folder = tmp_path / "mutated"
+    shutil.copytree(tiny_bundle, folder)
+    for _ in range(600):
+        what = mutate(folder, generator)
+        answer = answer_or_refusal(lambda: Recommender(folder).recommend(HISTORY, k=10))
+        refused += answer is None
+        assert answer in (None, right), what
+        for name, content in original.items():
+            if not (folder / name).is_file() or (folder / name).read_bytes() != content:
+                (folder / name).write_bytes(content)
+    assert refused > 550  # what is left changed nothing: a swap of blanks, a file by itself
+
+    recommender, answered = Recommender(tiny_bundle), 0
+    strange = [
+        "",
+        "\n",
+        "5\n6",
+        "\uff11\uff17",
+        "17 ",
+        "-1",
+        "0",
+        "60",
+        "61",
+        60,
+        -1,
+        10**30,
+        1.5,
+        None,
+        True,
+        b"5",
+        ["5"],
+        "\ud800",
+        "a" * 10_000,
+    ]
+    for _ in range(400):
+        history = [generator.choice([*HISTORY, *strange, *strange]) for _ in range(generator.randint(0, 90))]
+        if generator.random() < 0.7:
+            history = [token for token in history if isinstance(token, (str, int)) and token is not True]
+        k = generator.choice([1, 5, 10, 10, 10, 0, 11, -1, "5", None])
+        known = [str(token) for token in history if str(token) in {*HISTORY, "60"} and not isinstance(token, bytes)]
+        answer = answer_or_refusal(lambda history=history, k=k: recommender.recommend(history, k=k))
+        if answer is not None:
+            answered += 1
+            assert answer == recommender.recommend(known, k=k)
+            assert len(answer) == k
+    assert answered > 100
+
+
+# ---------------------------------------------------------------------- without PyTorch and RecBole
+
+
+def test_it_imports_neither_torch_nor_recbole(tiny_bundle: Path) -> None:
+    """Neither is touched although both are installed; and with both made impossible to import it works."""
+    script = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "recbole", "pandas", "onnx", "yaml", "scipy", "tqdm"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Refuse())
+from recbole_odrec.bundle import Recommender
+from recbole_odrec.cli import main
+print([item for item, _, _ in Recommender(sys.argv[1]).recommend(["5", "17", "30"], k=10)])
+assert main(["recommend", "--bundle", sys.argv[1], "5", "--k", "2"]) == 0
+assert not {"torch", "recbole", "pandas", "onnx"} & set(sys.modules), "imported"
+assert main(["export", "--checkpoint", "x", "--output", "y"]) == 2  # one line that names what is missing
+assert main(["train"]) == 2
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_bundle)], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == str(items(Recommender(tiny_bundle).recommend(HISTORY, k=10)))
+    assert len(done.stdout.splitlines()) == 3
+    assert done.stderr == (
+        "recbole_odrec: export needs the package onnx, which is not installed: pip install 'recbole_odrec[bundle]'.\n"
+        "recbole_odrec: train needs the package recbole, which is not installed: pip install recbole_odrec.\n"
+    )
