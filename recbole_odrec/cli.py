@@ -142,7 +142,7 @@ def recommend(words: Sequence[str]) -> None:
 
 def benchmark(words: Sequence[str]) -> None:
     """`benchmark NAME`: measurements that go into `results/`."""
-    name = words[0] if words else ""
+    name = words[0] if words else "nothing"
     if name not in _BENCHMARKS:
         raise UserError(f"no benchmark `{name}`{did_you_mean(name, _BENCHMARKS)}: {', '.join(_BENCHMARKS)}.")
     _BENCHMARKS[name](words[1:])

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small import ML_100K
+from conftest import ML_100K
 
 from recbole_odrec.cli import main
 

@@ -51,7 +51,7 @@ def test_ratios_are_teacher_over_student_of_the_same_size() -> None:
 def test_a_wrong_name_or_size_is_one_line(capsys) -> None:
     for words, message in (
         (["benchmark", "devise"], "no benchmark `devise` (did you mean `device`?)"),
-        (["benchmark"], "no benchmark ``"),
+        (["benchmark"], "no benchmark `nothing`"),
         (["benchmark", "device", "--items", "3"], "expected at least 100 items each"),
         (["benchmark", "device", "--items", "many"], "invalid int value"),
     ):

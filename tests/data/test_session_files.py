@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ML_100K, SMALL
 from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
-from small import ML_100K, SMALL
 
 from recbole_odrec import run
 from recbole_odrec.cli import main
