@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from torch.profiler import ProfilerActivity, profile
@@ -12,6 +13,7 @@ def peak_of_large_blocks(work: Callable[[], object], at_least: int) -> int:
 
     What is allocated before and only used, such as a kept buffer, does not count.
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler reports each start and stop on stderr otherwise
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         work()
     alive = peak = 0

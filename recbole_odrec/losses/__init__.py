@@ -1,5 +1,6 @@
 """Training losses: pure functions and small modules, no RecBole in here."""
 
+from recbole_odrec.losses.at_once import at_once
 from recbole_odrec.losses.catalogue import CatalogueLoss, catalogue_loss
 from recbole_odrec.losses.contrastive import contrastive_loss
 from recbole_odrec.losses.predictive import predictive_loss
@@ -9,6 +10,7 @@ __all__ = [
     "CatalogueLoss",
     "Recombination",
     "RecombinedViews",
+    "at_once",
     "catalogue_loss",
     "contrastive_loss",
     "predictive_loss",

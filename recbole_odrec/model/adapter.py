@@ -14,33 +14,10 @@ from torch.nn import functional as F
 from recbole_odrec.data.window_loader import NEXT_ITEMS
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.session_recommender import TrainingCases
-from recbole_odrec.nn.product import ScoreBuffer, product
+from recbole_odrec.nn import FrozenTable
 
 _PROBE_LENGTH = 4
 _CASES_AT_ONCE = 1024
-
-
-class FrozenTable(nn.Module):
-    """A teacher's item embeddings as it scores with them: `scale * query @ weight.T`."""
-
-    zero_item = None
-
-    def __init__(self, weight: Tensor, scale: float) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.scale = scale
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """[...] -> [..., D]."""
-        return self.weight[ids]
-
-    def scores(self, query: Tensor) -> Tensor:
-        """[B, D] -> [B, N]."""
-        return self.scale * (query @ self.weight.T)
-
-    def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
-        """As `DenseEmbedding.raw_scores`."""
-        return product(self.scale * query, self.weight, buffer, dtype)
 
 
 class ProductTeacher(nn.Module):

@@ -1,6 +1,6 @@
 """Pure layers: no RecBole in here."""
 
-from recbole_odrec.nn.dense import DenseEmbedding
+from recbole_odrec.nn.dense import DenseEmbedding, FrozenTable
 from recbole_odrec.nn.encoder import GRUEncoder, SelfAttentionEncoder
 from recbole_odrec.nn.planner import TensorTrainPlan, plan_tensor_train
 from recbole_odrec.nn.readout import LastStateReadout, SoftAttentionReadout
@@ -8,6 +8,7 @@ from recbole_odrec.nn.tensor_train import SemiTensorTrainEmbedding
 
 __all__ = [
     "DenseEmbedding",
+    "FrozenTable",
     "GRUEncoder",
     "LastStateReadout",
     "SelfAttentionEncoder",

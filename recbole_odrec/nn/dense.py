@@ -53,3 +53,40 @@ class DenseEmbedding(nn.Embedding):
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
         """`scores` for training, at the precision asked for: [B, D] -> [B, N], in the buffer if there is one."""
         return product(query, self.weight, buffer, dtype)
+
+    def frozen(self, dtype: torch.dtype | None = None) -> FrozenTable:
+        """The table as it is now, without gradient, for scores of that precision."""
+        return FrozenTable(self.weight.detach(), dtype=dtype)
+
+
+class FrozenTable(nn.Module):
+    """A teacher's item embeddings as it scores with them: `scale * query @ weight.T`.
+
+    Args:
+        weight: [N, D], not copied where it has the precision asked for.
+        scale: factor of the scores.
+        dtype: precision of the products, the weight's own when None; converted once, not at every step.
+    """
+
+    zero_item = None
+
+    def __init__(self, weight: Tensor, scale: float = 1.0, dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight if dtype is None else weight.to(dtype))
+        self.scale = scale
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """[...] -> [..., D]."""
+        return self.weight[ids]
+
+    def scores(self, query: Tensor) -> Tensor:
+        """[B, D] -> [B, N]."""
+        return self.raw_scores(query)
+
+    def raw_scores(self, query: Tensor, buffer: ScoreBuffer | None = None) -> Tensor:
+        """[B, D] -> [B, N], of the table's precision, in the buffer if there is one."""
+        return product(self.scale * query, self.weight, buffer, self.weight.dtype)
+
+    def frozen(self, dtype: torch.dtype | None = None) -> FrozenTable:
+        """The same for scores of another precision."""
+        return FrozenTable(self.weight, self.scale, dtype)

@@ -18,6 +18,7 @@ R_k = r_k / t inner rank, t semi-tensor-product factor.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -294,19 +295,23 @@ class SemiTensorTrainEmbedding(nn.Module):
     def _cell_scores(self, query: Tensor, buffer: ScoreBuffer | None = None) -> Tensor:
         """[B, D] -> [B, I_1 * .. * I_m], in the query's precision."""
         batch, t, dtype = query.shape[0], self.plan.stp_factor, query.dtype
-        # [B, J_1, rest, tau] -> [B, J_1, tau, rest]: the regrouped embedding.
-        state = query.view(batch, self.plan.dim_shape[0], -1, t).transpose(2, 3)
-        state = state.reshape(batch, 1, self.embedding_dim)  # [B, cells so far, R * A_k * .. * A_m]
-        for core in self.tt_cores[:-1]:
-            left, items, dims, right = core.shape
-            state = state.reshape(batch, state.shape[1], left * dims, -1)
-            matrix = core.to(dtype).permute(1, 3, 0, 2).reshape(items * right, left * dims)
-            state = matrix @ state  # [I_k R_k, R A_k] x [B, cells, R A_k, rest] -> [B, cells, I_k R_k, rest]
-            state = state.reshape(batch, state.shape[1] * items, -1)
+        # [B, J_1, A_2 * .. * A_m, tau] -> [B, 1 cell, A_2 * .. * A_m, J_1 * tau]: the regrouped embedding, A_1 last.
+        state = (
+            query.view(batch, self.plan.dim_shape[0], -1, t)
+            .transpose(1, 2)
+            .reshape(batch, 1, -1, self.tt_cores[0].shape[2])
+        )
+        for core, following in pairwise(self.tt_cores):
+            (left, items, dims, right), next_dims = core.shape, following.shape[2]
+            matrix = core.to(dtype).permute(2, 0, 1, 3).reshape(dims * left, items * right)
+            # [B, cells, rest, A_k R] x [A_k R, I_k R_k] -> [B, cells, A_k+1, rest', I_k, R_k]; what the next product
+            # sums over goes last, R_k innermost, so that the copy moves runs of R_k numbers.
+            state = (state @ matrix).view(batch, state.shape[1], next_dims, -1, items, right)
+            state = state.permute(0, 1, 4, 3, 2, 5).reshape(batch, state.shape[1] * items, -1, next_dims * right)
         last = self.tt_cores[-1].to(dtype)  # [R, I_m, A_m, 1]: nothing is left beside the contracted axes
-        matrix = last.permute(1, 0, 2, 3).reshape(last.shape[1], -1)
-        # [B * cells, R A_m] x [R A_m, I_m] -> [B * cells, I_m]
-        return product(state.flatten(0, 1), matrix, buffer).view(batch, self.plan.n_cells)
+        matrix = last.permute(1, 2, 0, 3).reshape(last.shape[1], -1)
+        # [B * cells, A_m R] x [A_m R, I_m] -> [B * cells, I_m]
+        return product(state.flatten(0, 2), matrix, buffer).view(batch, self.plan.n_cells)
 
 
 def _to_size(values: Tensor, size: int, axis: int) -> Tensor:

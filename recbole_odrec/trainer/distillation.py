@@ -15,9 +15,10 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from recbole_odrec.data.head_tail import head_items
-from recbole_odrec.losses import Recombination, catalogue_loss, contrastive_loss, predictive_loss
+from recbole_odrec.losses import Recombination, at_once, catalogue_loss, contrastive_loss, predictive_loss
 from recbole_odrec.model.odrec import ODRec
 from recbole_odrec.model.session_recommender import TrainingCases
+from recbole_odrec.nn import FrozenTable
 from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.settings import DistillationConfig, TableConfig, parse
 from recbole_odrec.trainer.resumable import ResumableTrainer
@@ -52,13 +53,16 @@ class DistillationTrainer(ResumableTrainer):
         self.teacher: nn.Module | None = None
         self.recombination: Recombination | None = None
         self.is_head: Tensor | None = None
-        self._teacher_buffer = ScoreBuffer()
+        self._teacher_table: FrozenTable | None = None  # at the precision of training
+        # The teacher's scores and, after them, those of the predictive task.
+        self._shared_buffer = ScoreBuffer()
         if teacher is not None:
             self.attach_teacher(teacher)
 
     def attach_teacher(self, teacher: nn.Module) -> None:
         """Freezes the teacher, starts the student from it if asked to, adds the recombination heads."""
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
+        self._teacher_table = self.teacher.item_table.frozen(self.model.score_dtype)
         start_from_teacher(
             self.model,
             teacher,
@@ -115,9 +119,7 @@ class DistillationTrainer(ResumableTrainer):
             with torch.no_grad():
                 teacher_cases = self.teacher.training_cases(interaction)
                 if weights.kd_weight > 0:
-                    teacher_scores = self.teacher.item_table.raw_scores(
-                        teacher_cases.case_repr, student.score_dtype, self._teacher_buffer
-                    )
+                    teacher_scores = self._teacher_table.raw_scores(teacher_cases.case_repr, self._shared_buffer)
         total, soft = catalogue_loss(
             student.training_scores(cases.case_repr),
             cases.pos_items,
@@ -136,7 +138,7 @@ class DistillationTrainer(ResumableTrainer):
         self, interaction: Interaction, cases: TrainingCases, teacher_cases: TrainingCases
     ) -> dict[str, Tensor]:
         """Contrastive and predictive part over whole rows of the batch."""
-        weights, student, teacher = self.distillation, self.model, self.teacher
+        weights, student = self.distillation, self.model
         item_seq, pos_items = interaction[student.ITEM_SEQ], interaction[student.POS_ITEM_ID]  # [B, L], [B]
         views = self.recombination(
             cases.item_repr,
@@ -151,12 +153,13 @@ class DistillationTrainer(ResumableTrainer):
             loss = contrastive_loss(*views["contrastive"], weights.contrastive_temperature)
             parts["contrastive"] = weights.contrastive_weight * loss
         if "predictive" in views:
+            table = student.item_table
+            scores = partial(table.raw_scores, dtype=student.score_dtype, buffer=self._shared_buffer)
+            of_first = partial(predictive_loss, scores=scores, pos_items=pos_items, **self._columns)
+            scores = partial(self._teacher_table.raw_scores, buffer=self._shared_buffer)
+            of_second = partial(predictive_loss, scores=scores, pos_items=pos_items)
             first, second = views["predictive"]
-            student_scores, teacher_scores = (
-                partial(network.item_table.raw_scores, dtype=student.score_dtype) for network in (student, teacher)
-            )
-            loss = predictive_loss(first, student_scores, pos_items, **self._columns)
-            loss = loss + predictive_loss(second, teacher_scores, pos_items)
+            loss = at_once(of_first, first, table.parameters()) + at_once(of_second, second)
             parts["predictive"] = weights.predictive_weight * loss
         return parts
 

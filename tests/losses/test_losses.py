@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recbole_odrec.losses import Recombination, catalogue_loss, contrastive_loss, predictive_loss
+from recbole_odrec.losses import Recombination, at_once, catalogue_loss, contrastive_loss, predictive_loss
+from recbole_odrec.nn import SemiTensorTrainEmbedding
+from recbole_odrec.nn.product import ScoreBuffer
 
 
 def soft_target_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
@@ -121,6 +124,24 @@ def test_predictive_loss_is_cross_entropy_of_the_normalised_view() -> None:
     unit = view / view.norm(dim=1, keepdim=True)
     plain = -torch.log_softmax(unit @ table.T, -1)[torch.arange(4), pos].mean()
     torch.testing.assert_close(predictive_loss(view, lambda v: v @ table.T, pos), plain)
+
+
+def test_gradients_at_once_are_those_of_the_backward_pass() -> None:
+    """Two losses through one buffer: had the second spoilt the first, its gradient would differ."""
+    table = SemiTensorTrainEmbedding(30, 8, tt_ranks=4, std=1).double()
+    weight, pos_items, buffer = torch.nn.Linear(8, 8).double(), torch.tensor([3, 7, 29]), ScoreBuffer()
+    inputs = torch.randn(2, 3, 8).double()
+    parameters = (*weight.parameters(), *table.parameters())
+    scores = partial(table.raw_scores, buffer=buffer)
+    gradients = []
+    for at in (lambda loss, view, _: loss(view), at_once):
+        kept = table.scores if at is not at_once else scores
+        loss = partial(predictive_loss, scores=kept, pos_items=pos_items, n_items=30, zero_item=0)
+        total = 0.3 * at(loss, weight(inputs[0]), table.parameters()) + at(loss, weight(inputs[1]), table.parameters())
+        gradients.append(torch.autograd.grad(total, parameters))
+    for expected, actual in zip(*gradients, strict=True):
+        assert expected.abs().sum() > 0
+        torch.testing.assert_close(actual, expected)
 
 
 class TestRecombination:
