@@ -132,9 +132,9 @@ class TensorTrainTable:
 
     def best(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
         """As `DenseTable.best`."""
-        state = self._contract(graph, query)  # [B, P, K]
         if self.is_integer:
-            return self._scan_integers(graph, state, out, n_out, k)
+            return self._scan_integers(graph, query, out, n_out, k)
+        state = self._contract(graph, query)  # [B, P, K]
         grid = graph.op("MatMul", state, self.names[-1])  # [B, P, K] x [K, Q] -> [B, P, Q]
         count, lowest = graph.op("Add", n_out, graph.const(k)), graph.const(*LOWEST_FLOAT)
         values, cells = best_cells(graph, grid, self.shape, self.n_items, count, lowest)
@@ -154,11 +154,8 @@ class TensorTrainTable:
                 rest //= dims
                 state = graph.op("Transpose", graph.reshape(state, -1, cells, dims, rest, left), perm=[0, 1, 3, 2, 4])
                 state = graph.reshape(state, -1, cells, rest, dims * left)
-            matrix = self.names[k]
-            if self.is_integer:  # the scales of the rows go into the state, which is small
-                matrix = graph.op("Cast", matrix, to=1)
-                state = graph.op("Mul", state, graph.reshape(self.scales[k], -1))
-            state = graph.op("MatMul", state, matrix)  # [.., rest, A_k R] x [A_k R, I_k R_k]
+            product = self._integer_product if self.is_integer else self._product
+            state = product(graph, state, k)  # [.., rest, A_k R] x [A_k R, I_k R_k]
             state = graph.op("Transpose", graph.reshape(state, -1, cells, rest, items, right), perm=[0, 1, 3, 2, 4])
             cells *= items
             state = graph.reshape(state, -1, cells, rest, right)
@@ -167,32 +164,35 @@ class TensorTrainTable:
             state = graph.op("Slice", state, *(graph.const([n]) for n in (0, self.shape[0], 1)))
         return state
 
-    def _scan_integers(self, graph: Graph, state: str, out: str, n_out: str, k: int) -> tuple[str, str]:
-        """Candidates from 8-bit products, then their scores in float32.
+    def _product(self, graph: Graph, state: str, k: int) -> str:
+        return graph.op("MatMul", state, self.names[k])
 
-        The last core's row scales go into the state, so that one factor a session is left, which no ranking needs.
+    def _integer_product(self, graph: Graph, state: str, k: int) -> str:
+        """State [B, .., K] x core k [K, M] in 8-bit integers, but for one factor a session, which no ranking needs.
+
+        The scales of the core's rows go into the state, which is small.
         """
-        scaled = graph.op("Mul", state, graph.reshape(self.scales[-1], -1))  # [B, P, K] x [K]
-        largest = graph.op("ReduceMax", graph.op("Abs", scaled), axes=[1, 2], keepdims=1)
+        scaled = graph.op("Mul", state, graph.reshape(self.scales[k], -1))
+        is_last = k == len(self.cores) - 1  # [B, P, K], before it [B, cells, rest, K]
+        largest = graph.op("ReduceMax", graph.op("Abs", scaled), axes=[1, 2] if is_last else [1, 2, 3], keepdims=1)
         largest = graph.op("Max", largest, graph.number(1e-30))
         steps = graph.op("Mul", scaled, graph.op("Div", graph.number(_HALF_RANGE), largest))
         zero = graph.const(_HALF_RANGE + 1, np.uint8)
         integers = graph.op("QuantizeLinear", steps, graph.number(1), zero)  # rounds; uint8
-        grid = graph.op("MatMulInteger", integers, self.names[-1], zero)  # int32 [B, P, Q]
+        product = graph.op("MatMulInteger", integers, self.names[k], zero)  # int32
+        return product if is_last else graph.op("Cast", product, to=1)
+
+    def _scan_integers(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
+        """Candidates from 8-bit products, then their scores in float32."""
+        last = len(self.cores) - 1
+        grid = self._integer_product(graph, self._contract(graph, query), last)  # int32 [B, P, Q]
         count = graph.op("Add", n_out, graph.const(_CANDIDATES * k))
-        _, order = best_cells(graph, grid, self.shape, self.n_items, count, graph.const(*LOWEST_INT))
-        order = ascending(graph, order)  # so that ties go to the lower index
-        width = graph.const(self.shape[1])
-        row = graph.op("Unsqueeze", graph.op("Div", order, width), graph.const([2]))
-        left = graph.op("GatherND", state, row, batch_dims=1)  # [B, C, K = (A, R)]
-        right = self._slices(graph, len(self.cores) - 1, graph.op("Mod", order, width))  # [B, C, (R, A)]
-        right = graph.op(
-            "Transpose", graph.reshape(right, 0, 0, self.cores[-1].shape[0], self.dims[-1]), perm=[0, 1, 3, 2]
-        )
-        right = graph.op("Reshape", right, graph.op("Shape", left))
-        scores = graph.op("ReduceSum", graph.op("Mul", left, right), graph.const([2]), keepdims=0)  # [B, C]
-        scores = leave_out(graph, scores, order, out, graph.const(*LOWEST_FLOAT))
-        return _final(graph, scores, order, k)
+        _, cells = best_cells(graph, grid, self.shape, self.n_items, count, graph.const(*LOWEST_INT))
+        cells = ascending(graph, cells)  # so that ties go to the lower index
+        products = graph.op("Mul", self.rows(graph, cells), graph.op("Unsqueeze", query, graph.const([1])))
+        scores = graph.op("ReduceSum", products, graph.const([2]), keepdims=0)  # [B, C, D] -> [B, C]
+        scores = leave_out(graph, scores, cells, out, graph.const(*LOWEST_FLOAT))
+        return _final(graph, scores, cells, k)
 
     def _slices(self, graph: Graph, k: int, digit: str) -> str:
         """Slices of a core for its grid indices: int64 [..] -> float32 [.., R_{k-1} A_k R_k].
