@@ -1,7 +1,8 @@
 """`recbole-odrec benchmark device`: student and teacher as a device runs them, each measured in a process of its own.
 
 One thread, batch 1, random weights (what is measured does not depend on what was learnt), a history of 20 items,
-top-20. Ratios teacher / student come from one run.
+top-20. Models of one size take turns, several each, so that whatever else the machine does meets all of them alike; a
+number is the median of a model's turns.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from recbole_odrec.benchmark.device_bundles import write_random_bundle
 from recbole_odrec.benchmark.device_report import markdown, plot
+from recbole_odrec.benchmark.machine import machine
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_json, write_text
 from recbole_odrec.result import versions
@@ -35,7 +38,8 @@ def benchmark_device(
     output: Path,
     sizes: tuple[int, ...] = SIZES,
     say: Callable[[str], object] = lambda line: None,
-    seconds: float = 3.0,
+    seconds: float = 1.0,
+    turns: int = 5,
 ) -> dict[str, Any]:
     """Measures, and writes `device.json`, `device.md` and `device.svg` into a folder.
 
@@ -43,7 +47,8 @@ def benchmark_device(
         output: the folder.
         sizes: numbers of items.
         say: told what is being measured.
-        seconds: each latency is measured for at least so long.
+        seconds: each latency is measured for at least so long in a turn.
+        turns: of each model.
 
     Returns:
         The content of `device.json`.
@@ -58,14 +63,19 @@ def benchmark_device(
     rows = []
     with tempfile.TemporaryDirectory(prefix="odrec-device-") as work:
         for n_items in sizes:
-            for model, precision in _KINDS:
-                if model == "teacher" and n_items > _LARGEST_TEACHER:
-                    continue  # its table alone is over 2 GB: no single ONNX file, and no device
-                say(f"{model} {precision}, {n_items:,} items")
-                rows.append(_measure(Path(work), model, precision, n_items, seconds))
+            # A teacher's table of over 2 GB: no single ONNX file, and no device.
+            kinds = [kind for kind in _KINDS if kind[0] != "teacher" or n_items <= _LARGEST_TEACHER]
+            size = [_Contestant(Path(work), *kind, n_items) for kind in kinds]
+            for turn in range(1, turns + 1):
+                for contestant in size:
+                    say(f"{n_items:,} items, turn {turn} of {turns}: {contestant.name}")
+                    contestant.take_turn(seconds)
+            rows += [contestant.row() for contestant in size]
+            for contestant in size:
+                shutil.rmtree(contestant.bundle)
     result = {
         "rows": rows,
-        "machine": {"processor": _processor(), "system": platform.platform(), "cpus": os.cpu_count()},
+        "machine": machine(),
         "versions": {**versions(), "onnxruntime": version("onnxruntime")},
     }
     write_json(output / "device.json", result)
@@ -74,40 +84,42 @@ def benchmark_device(
     return result
 
 
-def _measure(work: Path, model: str, precision: str, n_items: int, seconds: float) -> dict[str, Any]:
-    bundle, blank = work / "bundle", work / "blank"
-    rate = write_random_bundle(bundle, model, n_items, precision)
-    write_random_bundle(blank, model, _BLANK_ITEMS, precision, hidden_size=_BLANK_HIDDEN)
-    files = {path.name: path.stat().st_size for path in bundle.iterdir()}
-    row = {
-        "model": model,
-        "precision": precision,
-        "n_items": n_items,
-        "compression_rate": rate,
-        "model_bytes": files["model.onnx"],
-        "bundle_bytes": sum(files.values()),
-        **_worker("start", bundle, blank, seconds),
-        **_worker("run", bundle, blank, seconds),
-    }
-    shutil.rmtree(bundle)
-    return row
+class _Contestant:
+    """A model in a bundle, and what its turns measured."""
 
+    def __init__(self, work: Path, model: str, precision: str, n_items: int) -> None:
+        self.name = f"{model} {precision}"
+        self.bundle, self.blank = work / self.name, work / f"{self.name}, blank"
+        rate = write_random_bundle(self.bundle, model, n_items, precision)
+        write_random_bundle(self.blank, model, _BLANK_ITEMS, precision, hidden_size=_BLANK_HIDDEN)
+        files = {path.name: path.stat().st_size for path in self.bundle.iterdir()}
+        self.facts = {
+            "model": model,
+            "precision": precision,
+            "n_items": n_items,
+            "compression_rate": rate,
+            "model_bytes": files["model.onnx"],
+            "bundle_bytes": sum(files.values()),
+        }
+        self.turns: list[dict[str, float]] = []
 
-def _worker(mode: str, bundle: Path, blank: Path, seconds: float) -> dict[str, float]:
-    command = [sys.executable, "-m", "recbole_odrec.benchmark.device_worker", mode, str(bundle), str(blank)]
-    command.append(str(seconds))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
-        return json.loads(done.stdout)
-    except (subprocess.SubprocessError, ValueError) as error:
-        lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        raise UserError(f"measuring {mode} failed: {lines[-1] if lines else type(error).__name__}") from error
+    def take_turn(self, seconds: float) -> None:
+        """One start and one run, each in a fresh process."""
+        self.turns.append({k: v for mode in ("start", "run") for k, v in self._worker(mode, seconds).items()})
 
+    def row(self) -> dict[str, Any]:
+        """Facts, and the median of each measurement."""
+        return {**self.facts, **{key: median(turn[key] for turn in self.turns) for key in self.turns[0]}}
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
+    def _worker(self, mode: str, seconds: float) -> dict[str, float]:
+        worker = [sys.executable, "-m", "recbole_odrec.benchmark.device_worker"]
+        command = [*worker, mode, str(self.bundle), str(self.blank), str(seconds)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=True
+            )
+            return json.loads(done.stdout)
+        except (subprocess.SubprocessError, ValueError) as error:
+            lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+            raise UserError(f"measuring {mode} failed: {lines[-1] if lines else type(error).__name__}") from error

@@ -52,6 +52,7 @@ def markdown(result: dict[str, Any]) -> str:
             "- resident, peak: memory above a process that has served the same graph with 60 items and D = 16:",
             "  resident after the last call, peak the most at any time, loading included.",
             "- with tokens: raw item tokens in and out, their table included (the same for both models).",
+            "- every number is the median of a model's turns, each in fresh processes; models of one size take turns.",
             "- start: a fresh process, from its first import to its first answer, files verified.",
             "- Where a teacher is missing its table alone is over 2 GB (10 million items: 5 GB).",
             "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from recbole_odrec.arguments import CommandParser
+from recbole_odrec.benchmark.machine import machine
 from recbole_odrec.benchmark.training import PEER, measure
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_json
@@ -39,9 +39,9 @@ def benchmark_train(words: Sequence[str]) -> None:
             f"{asked.dataset} --output {asked.data_path} ..`."
         )
     result = measure(asked.dataset, asked.data_path, asked.batch_size, asked.rounds, asked.steps, not asked.no_progress)
-    machine = {"processor": _processor(), "threads": torch.get_num_threads(), "gpu": _gpu()}
+    place = {**machine(), "threads": torch.get_num_threads(), "gpu": _gpu()}
     command = " ".join(["recbole-odrec", "benchmark", "train", *words])
-    write_json(asked.output, {"command": command, "machine": machine, "versions": versions(), **result})
+    write_json(asked.output, {"command": command, "machine": place, "versions": versions(), **result})
     sys.stdout.write(f"{table(result)}\n{asked.output}\n")
 
 
@@ -58,13 +58,6 @@ def table(result: dict[str, Any]) -> str:
             f"{row['ratio']:.2f} | {row['peak_score_matrices']:.1f} |"
         )
     return "\n".join(lines)
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _gpu() -> str | None:

@@ -13,8 +13,9 @@ from recbole_odrec.cli import main
 
 def test_a_small_run_end_to_end() -> None:
     said: list[str] = []
-    result = benchmark_device(Path("results"), sizes=(300,), say=said.append, seconds=0)
-    assert said == ["student fp32, 300 items", "student int8, 300 items", "teacher fp32, 300 items"]
+    result = benchmark_device(Path("results"), sizes=(300,), say=said.append, seconds=0, turns=2)
+    names = ("student fp32", "student int8", "teacher fp32")
+    assert said == [f"300 items, turn {turn} of 2: {name}" for turn in (1, 2) for name in names]
     assert sorted(path.name for path in Path("results").iterdir()) == ["device.json", "device.md", "device.svg"]
     assert json.loads(Path("results/device.json").read_text()) == result
     for row in result["rows"]:
