@@ -215,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"recbole_odrec: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("recbole_odrec: interrupted; a run of ours goes on with the same command and --resume.\n")
+        way_on = "; a run of ours goes on with the same command and --resume" if command == "train" else ""
+        sys.stderr.write(f"recbole_odrec: interrupted{way_on}.\n")
         return 130
     return 0

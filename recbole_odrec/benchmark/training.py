@@ -6,8 +6,10 @@ what a trainer does: draw the batch, forward, backward, update. An epoch is the 
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
@@ -73,9 +75,11 @@ def measure(
     Raises:
         UserError: the data set holds no whole sessions.
     """
-    common = {**_DATA, "data_path": data_path, "train_batch_size": batch_size, "state": "ERROR", "show_progress": False}
+    settings = {"train_batch_size": batch_size, "state": "ERROR", "show_progress": False}
+    common = {**_DATA, **settings, "data_path": str(Path(data_path).resolve())}
     with tempfile.TemporaryDirectory() as folder:
-        contestants, facts = _contestants(dataset, common, Path(folder))
+        with _working_in(folder):  # where RecBole's trainers leave the folders they make
+            contestants, facts = _contestants(dataset, common, Path(folder))
         score_matrix = 4 * batch_size * facts["items"]  # bytes, float32
         # Each one's very first step, so that memory it keeps from step to step counts; a third of a score matrix is
         # more than any item table's gradient.
@@ -160,6 +164,16 @@ def _recbole(dataset: str, common: dict[str, Any], data: SessionDataset, folder:
         yield Contestant(
             name, TrainDataLoader(config, train, None, shuffle=True), model.calculate_loss, optimizer, detects
         )
+
+
+@contextmanager
+def _working_in(folder: str) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _new_model(config: Any, train: Any) -> nn.Module:

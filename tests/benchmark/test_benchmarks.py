@@ -25,8 +25,10 @@ def sessions() -> None:
 
 
 def test_benchmark_train_times_every_contestant(sessions, capsys) -> None:
+    before = set(Path().iterdir())
     words = ["--dataset", "ml", "--data_path", ".", "--rounds", "1", "--steps", "2", "--batch_size", "64"]
     assert main(["benchmark", "train", *words, "--output", "speed.json", "--no_progress"]) == 0
+    assert set(Path().iterdir()) - before == {Path("speed.json")}  # nothing of RecBole's trainers is left
     report = json.loads(Path("speed.json").read_text())
     models = report["models"]
     assert len(models) == 6
