@@ -65,7 +65,7 @@ def benchmark_device(
                 rows.append(_measure(Path(work), model, precision, n_items, seconds))
     result = {
         "rows": rows,
-        "machine": {"processor": _processor(), "system": platform.platform(), "cpus": os.cpu_count()},
+        "machine": {"processor": processor(), "system": platform.platform(), "cpus": os.cpu_count()},
         "versions": {**versions(), "onnxruntime": version("onnxruntime")},
     }
     write_json(output / "device.json", result)
@@ -105,7 +105,8 @@ def _worker(mode: str, bundle: Path, blank: Path, seconds: float) -> dict[str, f
         raise UserError(f"measuring {mode} failed: {lines[-1] if lines else type(error).__name__}") from error
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the processor, where the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))

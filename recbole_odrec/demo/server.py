@@ -57,8 +57,7 @@ class PageServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: PageServer
+    server: PageServer  # HTTP/1.0, a connection a file: when the server ends, nothing goes on answering
     timeout = 60
 
     def do_GET(self) -> None:

@@ -1,5 +1,7 @@
 // The history as chips; each one takes itself away.
 
+import { isByKeyboard, replaceRows } from "./keyboard.js";
+
 const list = document.getElementById("chips");
 const limit = document.getElementById("limit");
 
@@ -11,8 +13,9 @@ const limit = document.getElementById("limit");
 export function showHistory(history, label, maxLength) {
   document.getElementById("history").hidden = history.length === 0;
   document.getElementById("examples").hidden = history.length > 0;
-  list.replaceChildren(
-    ...history.map((id, index) => {
+  replaceRows(
+    list,
+    history.map((id, index) => {
       const item = document.createElement("li");
       const button = document.createElement("button");
       button.type = "button";
@@ -23,19 +26,18 @@ export function showHistory(history, label, maxLength) {
       item.classList.toggle("unread", index < history.length - maxLength);
       return item;
     }),
+    document.getElementById("search"),
   );
   limit.hidden = history.length <= maxLength;
   limit.textContent = `The model reads the last ${maxLength} picks.`;
 }
 
-/** Calls back with the index of a chip that was pressed; the focus stays among the chips. */
+/** Calls back with the index of a chip that was pressed. */
 export function onRemove(callback) {
   list.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
-    const index = Number(button.dataset.index);
-    callback(index);
-    const chips = list.querySelectorAll("button");
-    (chips[Math.min(index, chips.length - 1)] ?? document.getElementById("search")).focus();
+    if (!isByKeyboard(event)) button.blur();
+    callback(Number(button.dataset.index));
   });
 }

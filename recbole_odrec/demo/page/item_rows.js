@@ -1,5 +1,7 @@
 // Rows that can be picked: the examples at the start, and the ranked answer.
 
+import { isByKeyboard, replaceRows } from "./keyboard.js";
+
 /** A row's button: picks the item. */
 function pickButton(id, ...content) {
   const button = document.createElement("button");
@@ -39,8 +41,9 @@ export function showExamples(list, ids, label) {
  */
 export function showAnswer(list, { ids, scores }, label, picked) {
   const [best, last] = [scores[0], scores.at(-1)];
-  list.replaceChildren(
-    ...ids.map((id, index) => {
+  replaceRows(
+    list,
+    ids.map((id, index) => {
       const bar = text("score-bar", "");
       bar.setAttribute("aria-hidden", "true");
       bar.style.setProperty("--share", best > last ? (scores[index] - last) / (best - last) : 1);
@@ -59,10 +62,10 @@ export function showAnswer(list, { ids, scores }, label, picked) {
   );
 }
 
-/** Calls back with the id of a row that was pressed. */
+/** Calls back with the id of a row that was pressed, and whether a key did it. */
 export function onPick(list, callback) {
   list.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-id]");
-    if (button) callback(Number(button.dataset.id));
+    if (button) callback(Number(button.dataset.id), isByKeyboard(event));
   });
 }

@@ -5,6 +5,7 @@ import { Catalogue } from "./catalogue.js";
 import { Downloads } from "./download.js";
 import { onRemove, showHistory } from "./history_list.js";
 import { onPick, showAnswer, showExamples } from "./item_rows.js";
+import { isByKeyboard } from "./keyboard.js";
 import { keepForOffline } from "./offline.js";
 import { Problem, showProblem } from "./problem.js";
 import { Recommender } from "./recommender.js";
@@ -52,7 +53,7 @@ function start({ bundle, recommender }) {
     if (mine !== turn) return; // a later click has asked again
     showAnswer(results, answer, label, new Set(history));
     showAnswerArea("results");
-    element("time").textContent = `${milliseconds(answer.ms)} an answer`;
+    element("time").textContent = milliseconds(answer.ms);
     const first = answer.ids.length ? `, first ${label(answer.ids[0])}` : "";
     element("spoken").textContent = `${counted(answer.ids.length, "recommendation")}${first}`;
     page.dataset.answers = mine;
@@ -63,14 +64,14 @@ function start({ bundle, recommender }) {
   const remove = (index) => failing(change(history.filter((_, place) => place !== index)));
   makeSearchField(catalogue, { onPick: add, onBackspace: () => history.length && remove(history.length - 1) });
   onPick(results, add);
-  onPick(element("example-list"), (id) => {
-    element("search").focus({ preventScroll: true }); // the pressed row goes away
+  onPick(element("example-list"), (id, byKeyboard) => {
+    if (byKeyboard) element("search").focus({ preventScroll: true }); // the pressed row goes away
     add(id);
   });
   onRemove(remove);
-  element("clear").addEventListener("click", () => {
+  element("clear").addEventListener("click", (event) => {
     failing(change([]));
-    element("search").focus();
+    if (isByKeyboard(event)) element("search").focus();
   });
   excludeSeen.disabled = false;
   excludeSeen.addEventListener("change", () => failing(change(history)));
@@ -85,7 +86,7 @@ function showAnswerArea(shown) {
 function showFacts({ manifest }, isOffline) {
   const size = self.FILES.files;
   const model = manifest.files["model.onnx"].bytes;
-  element("size").textContent = `${bytes(model)} model`;
+  element("size").textContent = bytes(model);
   const facts = {
     Model: [manifest.model, manifest.dataset && `trained on ${manifest.dataset}`, manifest.precision].filter(Boolean).join(", "),
     Catalogue: counted(manifest.n_items, "item"),

@@ -7,6 +7,8 @@ export async function keepForOffline() {
   if (!navigator.serviceWorker) return false;
   try {
     const registration = await navigator.serviceWorker.register("./sw.js", { updateViaCache: "none" });
+    // On a later visit: look for a new version now, while the page loads.
+    if (registration.active) await registration.update().catch(() => {});
     const worker = registration.installing ?? registration.waiting;
     if (!worker) return Boolean(registration.active);
     return await Promise.race([activated(worker), new Promise((done) => setTimeout(done, 1000 * SECONDS, false))]);

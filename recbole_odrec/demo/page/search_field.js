@@ -74,6 +74,6 @@ export function makeSearchField(catalogue, { onPick, onBackspace }) {
     input.focus();
   });
 
-  input.placeholder = catalogue.hasTitles ? "Type a title" : "Type an item’s id";
+  input.placeholder = catalogue.hasTitles ? "Type a title" : "Type the id of an item";
   input.disabled = false;
 }
