@@ -2,7 +2,7 @@
 
 const WORDS = {
   missing: ["No bundle here", "This folder has the page but no model. Write both with: recbole-odrec demo --bundle DIR --export FOLDER"],
-  damaged: ["The bundle is damaged", "A file is not the one that was exported, so nothing is recommended from it. Copy or export the bundle again, then reload."],
+  damaged: ["A file is damaged", "It is not the one that was exported, so nothing is recommended from it. Copy or export the bundle again, then reload."],
   version: ["This bundle is of another version", "Export it again with the recbole_odrec that wrote this page."],
   network: ["Loading was interrupted", "The connection broke before everything had arrived. Reload the page to try again."],
   model: ["The model does not run", "The runtime in this page cannot use this bundle. Export it again."],
