@@ -44,7 +44,7 @@ def assemble(bundle: Mapping[str, Path], runtime: Path) -> Site:
         bundle: of `bundle_files`.
         runtime: a folder that holds `runtime.FILES`.
     """
-    files = {path.name: path for path in sorted(PAGE.iterdir()) if path.name not in _NOT_SERVED}
+    files = {path.name: path for path in sorted(PAGE.iterdir()) if path.is_file() and path.name not in _NOT_SERVED}
     files |= {f"runtime/{name}": runtime / name for name in RUNTIME_FILES} | dict(bundle)
     return {**files, LIST: _file_list(files)}
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import http.server
 import random
+import re
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from recbole_odrec.benchmark.chromium import make_site, open_page, serve
 from recbole_odrec.benchmark.device_bundles import write_random_bundle
@@ -186,6 +188,23 @@ def test_once_loaded_the_browser_refuses_every_connection(films, visit) -> None:
         assert page.evaluate(f"fetch('{address}').then(() => 'sent', (error) => error.name)") == "TypeError"
     assert len(films.requests) == before
     assert sum("Content Security Policy" in line for line in complaints) >= 2
+
+
+def test_while_it_loads_it_shows_the_bytes_and_takes_no_input(films, browser) -> None:
+    context = browser.new_context()
+    page, held = context.new_page(), []
+    page.route("**/*.wasm", lambda route: held.append(route))
+    page.goto(films.server.url)
+    expect(page.locator("#progress-text")).to_have_text(re.compile(r"^[1-9][0-9]* kB of 14\.[0-9] MB$"), timeout=20_000)
+    assert 0 < page.eval_on_selector("#progress", "bar => bar.value") < 0.2
+    assert page.is_disabled("#search")
+    assert page.locator("#example-list button").count() == 0
+    assert page.inner_text("#requests") == "Loading"
+    held[0].continue_()
+    page.wait_for_selector("html[data-state=sealed]")
+    assert page.locator("#example-list button").count() == 6
+    assert not page.is_visible("#progress")
+    context.close()
 
 
 @pytest.mark.parametrize("width", [390, 320])
