@@ -17,7 +17,8 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec convert --name NAME --train_sessions FILE --test_prefixes FILE
        recbole-odrec export --checkpoint saved/RUN/student/best.pth --output BUNDLE [--precision int8]
        recbole-odrec recommend --bundle BUNDLE ITEM [ITEM ...]
-       recbole-odrec benchmark train|data|device [--help]
+       recbole-odrec demo --bundle BUNDLE [--export FOLDER]
+       recbole-odrec benchmark train|data|device|browser [--help]
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
   --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
@@ -140,6 +141,14 @@ def recommend(words: Sequence[str]) -> None:
         sys.stdout.write("\t".join([item, f"{score:.4f}", *([title] if title else [])]) + "\n")
 
 
+def demo(words: Sequence[str]) -> None:
+    """`demo`: a web page that recommends from a bundle, in the browser."""
+    with _needs("demo", "bundle"):
+        from recbole_odrec.demo.command import demo
+
+        demo(words)
+
+
 def benchmark(words: Sequence[str]) -> None:
     """`benchmark NAME`: measurements that go into `results/`."""
     name = words[0] if words else "nothing"
@@ -179,6 +188,14 @@ def benchmark_device(words: Sequence[str]) -> None:
         sys.stdout.write(markdown(result))
 
 
+def benchmark_browser(words: Sequence[str]) -> None:
+    """`benchmark browser`: bytes, load time and latency of the demo page in Chromium."""
+    with _needs("benchmark browser", "browser"):
+        from recbole_odrec.benchmark.browser_command import benchmark_browser
+
+        benchmark_browser(words)
+
+
 @contextmanager
 def _needs(command: str, extra: str = "") -> Iterator[None]:
     """A package that is not installed is bad input like any other: one line with the way out."""
@@ -189,13 +206,19 @@ def _needs(command: str, extra: str = "") -> Iterator[None]:
         raise UserError(f"{command} needs the package {error.name}, which is not installed: {hint}.") from error
 
 
-_BENCHMARKS = {"train": benchmark_train, "data": benchmark_data, "device": benchmark_device}
+_BENCHMARKS = {
+    "train": benchmark_train,
+    "data": benchmark_data,
+    "device": benchmark_device,
+    "browser": benchmark_browser,
+}
 _COMMANDS = {
     "train": train,
     "summary": summary,
     "convert": convert,
     "export": export,
     "recommend": recommend,
+    "demo": demo,
     "benchmark": benchmark,
 }
 
@@ -215,7 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"recbole_odrec: {error}\n")
         return 2
     except KeyboardInterrupt:
-        way_on = "; a run of ours goes on with the same command and --resume" if command == "train" else ""
-        sys.stderr.write(f"recbole_odrec: interrupted{way_on}.\n")
+        if command != "demo":  # stopping a server is no interruption
+            way_on = "; a run of ours goes on with the same command and --resume" if command == "train" else ""
+            sys.stderr.write(f"recbole_odrec: interrupted{way_on}.\n")
         return 130
     return 0

@@ -31,6 +31,10 @@ def test_the_wheel_runs_from_another_folder(wheel: Path, small_data: Path, tmp_p
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     assert (site / "recbole_odrec" / "properties" / "model" / "ODRec.yaml").is_file()
+    page = ROOT / "recbole_odrec" / "demo" / "page"
+    assert {path.name for path in (site / "recbole_odrec" / "demo" / "page").iterdir()} == {
+        path.name for path in page.iterdir() if path.name != "node_modules"
+    }
     environment = {**os.environ, "PYTHONPATH": str(site)}
     words = [
         "--epochs=1",

@@ -1,0 +1,80 @@
+// The model in this page, with the answers of Python's `Recommender.recommend_ids`.
+//
+// Dimension key: B sessions, L positions, K the bundle's topk.
+
+import { withoutDefault } from "./optional_input.js";
+
+const SCORES_AT_ONCE = 4_000_000; // numbers: 16 MB
+
+export class Recommender {
+  #ort;
+  #session;
+
+  /**
+   * @param {object} ort the module onnxruntime-web
+   * @param {Uint8Array} wasm its WebAssembly
+   * @param {{manifest: object, model: Uint8Array}} bundle
+   */
+  static async create(ort, wasm, { manifest, model }) {
+    ort.env.wasm.wasmBinary = wasm;
+    ort.env.wasm.numThreads = 1; // threads would need headers that static hosts do not send
+    ort.env.logLevel = "error";
+    const recommender = new Recommender();
+    recommender.#ort = ort;
+    recommender.#session = await ort.InferenceSession.create(withoutDefault(model, "exclude_seen"), {
+      executionProviders: ["wasm"],
+    });
+    recommender.nItems = manifest.n_items;
+    recommender.maxLength = manifest.max_length;
+    recommender.topk = manifest.topk;
+    return recommender;
+  }
+
+  /**
+   * The k best next items of one session.
+   * @param {number[]} history item ids, oldest first, at least one; the most recent `maxLength` count
+   * @param {number} k 1 to the bundle's topk
+   * @param {boolean} excludeSeen leave the items of the history out, those beyond `maxLength` too
+   * @returns {Promise<{ids: number[], scores: number[], ms: number}>} best first; shorter where too few are left
+   */
+  async recommend(history, k, excludeSeen) {
+    const started = performance.now();
+    const [answer] = await this.#run([history.slice(-this.maxLength)], excludeSeen);
+    const beyond = new Set(excludeSeen ? history.slice(0, -this.maxLength) : []);
+    const kept = answer.filter(([id]) => id !== 0 && !beyond.has(id)).slice(0, k);
+    return { ids: kept.map(([id]) => id), scores: kept.map(([, score]) => score), ms: performance.now() - started };
+  }
+
+  /**
+   * Items that stand in the answers to many sessions of one item: a start for somebody who has picked nothing yet.
+   * @param {number} count how many
+   */
+  async favourites(count) {
+    const sessions = Math.max(1, Math.min(64, this.nItems, Math.floor(SCORES_AT_ONCE / this.nItems)));
+    const starts = Array.from({ length: sessions }, (_, i) => [1 + Math.floor((i * this.nItems) / sessions)]);
+    const votes = new Map();
+    for (const answer of await this.#run(starts, true)) {
+      answer.forEach(([id], rank) => id && votes.set(id, (votes.get(id) ?? 0) + 1 / (rank + 1)));
+    }
+    const best = [...votes].sort((a, b) => b[1] - a[1] || a[0] - b[0]);
+    return best.slice(0, count).map(([id]) => id);
+  }
+
+  /** [id, score] pairs [B][K] of sessions that fit into memory together; id 0 fills empty places. */
+  async #run(sessions, excludeSeen) {
+    const length = Math.max(...sessions.map((session) => session.length));
+    const itemSeq = new BigInt64Array(sessions.length * length); // [B, L], padded with 0 on the right
+    sessions.forEach((session, row) => session.forEach((id, i) => (itemSeq[row * length + i] = BigInt(id))));
+    const outputs = await this.#session.run({
+      item_seq: new this.#ort.Tensor("int64", itemSeq, [sessions.length, length]),
+      exclude_seen: new this.#ort.Tensor("bool", Uint8Array.of(excludeSeen), []),
+    });
+    const ids = Array.from(outputs.item_ids.data, Number);
+    const scores = outputs.scores.data;
+    if (ids.some((id, i) => !(id >= 0 && id <= this.nItems) || Number.isNaN(scores[i]))) {
+      throw new Error("model.onnx gives scores or items that cannot be");
+    }
+    const k = ids.length / sessions.length;
+    return sessions.map((_, row) => Array.from({ length: k }, (_, i) => [ids[row * k + i], scores[row * k + i]]));
+  }
+}

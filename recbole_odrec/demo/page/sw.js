@@ -1,0 +1,58 @@
+// Keeps the page for use without a network. While there is one, it answers: a new version shows at the next visit.
+// The runtime and the bundle are put into the same cache by the page itself (download.js), so they travel once.
+
+importScripts("files.js"); // sets FILES: a change in any file changes this, and with it this worker
+
+const SCOPE = new URL("./", location.href);
+const PREFIX = `odrec ${SCOPE.pathname} `;
+const CACHE = PREFIX + FILES.version;
+
+self.addEventListener("install", (event) => {
+  event.waitUntil(store().then(() => self.skipWaiting()));
+});
+
+self.addEventListener("activate", (event) => {
+  event.waitUntil(removeOldVersions().then(() => self.clients.claim()));
+});
+
+self.addEventListener("fetch", (event) => {
+  const { request } = event;
+  if (request.method === "GET" && request.url.startsWith(SCOPE.href)) event.respondWith(answer(request));
+});
+
+async function store() {
+  const cache = await caches.open(CACHE);
+  const missing = async (path) => !(await cache.match(path));
+  for (const path of ["files.js", ...Object.keys(FILES.files)]) {
+    if (await missing(path)) await cache.put(path, await received(path));
+  }
+}
+
+/** A file of this version, not of the one before or after that a busy host may still or already serve. */
+async function received(path) {
+  const response = await fetch(path, { cache: "no-cache" });
+  if (!response.ok) throw new Error(`${path}: HTTP ${response.status}`);
+  const expected = FILES.files[path];
+  if (expected) {
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await response.clone().arrayBuffer()));
+    const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    if (found !== expected.sha256) throw new Error(`${path} is of another version`);
+  }
+  return response;
+}
+
+async function removeOldVersions() {
+  const names = await caches.keys();
+  await Promise.all(names.filter((name) => name.startsWith(PREFIX) && name !== CACHE).map((name) => caches.delete(name)));
+}
+
+async function answer(request) {
+  try {
+    return await fetch(request);
+  } catch (error) {
+    const path = request.mode === "navigate" ? "index.html" : request.url;
+    const stored = await (await caches.open(CACHE)).match(path, { ignoreSearch: true });
+    if (!stored) throw error;
+    return stored;
+  }
+}

@@ -1,0 +1,99 @@
+"""The page as a set of files: what is in this package, the runtime, and one bundle. Served or written as they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from recbole_odrec.bundle.manifest import ITEMS, LICENSE, MANIFEST, MODEL, TITLES, read_manifest, verify_file
+from recbole_odrec.demo.runtime import FILES as RUNTIME_FILES
+from recbole_odrec.demo.runtime import PAGE
+from recbole_odrec.errors import UserError
+
+LIST = "files.js"  # written here: every other file with its size and SHA-256, and a key of them all
+_LIST_START = "self.FILES = "
+_NOT_SERVED = {"package.json", "package-lock.json"}
+
+Site = Mapping[str, "Path | bytes"]
+
+
+def bundle_files(bundle: Path) -> dict[str, Path]:
+    """The files of a bundle that the page takes, each verified: path in the page -> file.
+
+    Args:
+        bundle: a folder that `recbole-odrec export` has written.
+
+    Raises:
+        BundleError: not a bundle, of another version, or damaged.
+    """
+    manifest = read_manifest(bundle)
+    for name in sorted({*manifest["files"], MODEL, ITEMS}):
+        verify_file(bundle, manifest, name)
+    optional = [name for name in (TITLES, LICENSE) if name in manifest["files"]]
+    return {f"bundle/{name}": bundle / name for name in (MANIFEST, MODEL, ITEMS, *optional)}
+
+
+def assemble(bundle: Mapping[str, Path], runtime: Path) -> Site:
+    """Path below the page's address -> file, or content of the one that is made here.
+
+    Args:
+        bundle: of `bundle_files`.
+        runtime: a folder that holds `runtime.FILES`.
+    """
+    files = {path.name: path for path in sorted(PAGE.iterdir()) if path.is_file() and path.name not in _NOT_SERVED}
+    files |= {f"runtime/{name}": runtime / name for name in RUNTIME_FILES} | dict(bundle)
+    return {**files, LIST: _file_list(files)}
+
+
+def write_site(site: Site, output: Path) -> None:
+    """Writes the page into a folder, which is complete or not there; an earlier page is replaced.
+
+    Raises:
+        UserError: the folder holds something else, or cannot be written.
+    """
+    if not _may_replace(output):
+        raise UserError(f"{output} exists and is not a page of this command; give a new folder, or remove it first.")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror}).") from error
+    try:
+        page = work / "page"
+        for name, source in site.items():
+            target = page / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source if isinstance(source, bytes) else source.read_bytes())
+        if output.exists():
+            output.rename(work / "old")
+        page.rename(output)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _file_list(files: Mapping[str, Path]) -> bytes:
+    listed = {}
+    for name, path in files.items():
+        content = path.read_bytes()
+        listed[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    version = hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()[:16]
+    return f"{_LIST_START}{json.dumps({'version': version, 'files': listed}, indent=1)};\n".encode()
+
+
+def _may_replace(output: Path) -> bool:
+    """Whether nothing is lost: no such folder, an empty one, or files that an earlier page lists and no other."""
+    if not output.exists():
+        return True
+    if not output.is_dir():
+        return False
+    found = {path.relative_to(output).as_posix() for path in output.rglob("*") if not path.is_dir()}
+    try:
+        text = (output / LIST).read_text(encoding="utf-8")
+        listed = json.loads(text.removeprefix(_LIST_START).rstrip().removesuffix(";"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return not found
+    return found <= {*listed, LIST}

@@ -1,0 +1,249 @@
+"""The command around the page: its runtime, its folder, its server, and one line for everything that can go wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from recbole_odrec.benchmark.chromium import serve
+from recbole_odrec.cli import main
+from recbole_odrec.demo import runtime as runtime_module
+from recbole_odrec.demo.runtime import PAGE, VERSION, cache_folder, find_runtime
+from recbole_odrec.demo.server import open_server
+from recbole_odrec.errors import UserError
+
+NAMES = tuple(runtime_module.FILES)
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two small files in place of the runtime, which the command takes for the real ones."""
+    folder = tmp_path / "runtime files"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / name).write_text(name)
+        monkeypatch.setitem(runtime_module.FILES, name, hashlib.sha256(name.encode()).hexdigest())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return folder
+
+
+def npm_that(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
+    """Puts a stand-in for npm first on the path."""
+    (folder / "bin").mkdir()
+    npm = folder / "bin" / "npm"
+    npm.write_text(f"#!/bin/sh\n{script}\n")
+    npm.chmod(npm.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:/usr/bin:/bin")
+
+
+GIVES_FILES = f"""
+test "$1" = ci && grep -q '"onnxruntime-web": "{VERSION}"' package.json && test -f package-lock.json || exit 9
+mkdir -p node_modules/onnxruntime-web/dist && cd node_modules/onnxruntime-web/dist
+for name in {" ".join(NAMES)} other; do printf %s "$name" > "$name"; done
+echo once >> "$XDG_CACHE_HOME/calls"
+"""
+
+
+def test_the_version_is_the_one_that_the_lock_file_pins() -> None:
+    assert json.loads((PAGE / "package.json").read_text())["dependencies"] == {"onnxruntime-web": VERSION}
+    lock = json.loads((PAGE / "package-lock.json").read_text())
+    assert lock["packages"]["node_modules/onnxruntime-web"]["version"] == VERSION
+    assert all("integrity" in package for name, package in lock["packages"].items() if name)
+
+
+def test_npm_runs_once_and_only_what_is_needed_is_kept(stand_in: Path, tmp_path: Path, monkeypatch) -> None:
+    npm_that(monkeypatch, tmp_path, GIVES_FILES)
+    said: list[str] = []
+    kept = find_runtime(say=said.append)
+    assert said == [f"fetching onnxruntime-web {VERSION} with npm, once"]
+    assert sorted(path.name for path in kept.iterdir()) == sorted(NAMES)
+    assert [path.name for path in cache_folder().iterdir()] == [kept.name]
+    assert find_runtime(say=said.append) == kept
+    (kept / NAMES[0]).write_text("damaged")
+    assert find_runtime(say=said.append) == kept
+    assert (kept / NAMES[0]).read_text() == NAMES[0]
+    assert len(said) == 2
+    assert (tmp_path / "cache" / "calls").read_text() == "once\nonce\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (
+            "echo 'npm error code EINTEGRITY' >&2; echo 'npm error it broke' >&2; exit 1",
+            "npm ci failed (code EINTEGRITY",
+        ),
+        ("exit 3", "npm ci failed (exit code 3)"),
+        ("exit 0", f"npm ci gave no {NAMES[0]} of onnxruntime-web {VERSION}"),
+        (None, "there is no npm here: install Node.js"),
+    ],
+)
+def test_without_the_runtime_it_is_one_line_and_nothing_is_kept(
+    stand_in, tiny_bundle: Path, tmp_path: Path, monkeypatch, capsys, script: str | None, message: str
+) -> None:
+    if script is None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    else:
+        npm_that(monkeypatch, tmp_path, script)
+    assert main(["demo", f"--bundle={tiny_bundle}", "--export=page"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert message in error
+    assert "--offline-dir FOLDER" in error
+    assert not Path("page").exists()
+    assert not cache_folder().exists() or not list(cache_folder().iterdir())
+
+
+def test_an_offline_folder_serves_in_each_of_its_forms(stand_in: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert find_runtime(stand_in) == stand_in
+    place = tmp_path / "copied" / "node_modules" / "onnxruntime-web"
+    place.mkdir(parents=True)
+    stand_in.rename(place / "dist")
+    for folder in (tmp_path / "copied", tmp_path / "copied" / "node_modules", place, place / "dist"):
+        assert find_runtime(folder) == place / "dist"
+    (place / "dist" / NAMES[1]).write_text("another version")
+    with pytest.raises(UserError, match=f"is missing or not the file of onnxruntime-web {VERSION}"):
+        find_runtime(place)
+    with pytest.raises(UserError, match="does not hold"):
+        find_runtime(tmp_path)
+
+
+def test_the_export_is_whole_and_replaces_only_itself(stand_in, tiny_bundle: Path, film_bundle: Path, capsys) -> None:
+    def export(bundle: Path) -> int:
+        return main(["demo", f"--bundle={bundle}", f"--offline-dir={stand_in}", "--export", "pages/demo"])
+
+    assert export(tiny_bundle) == 0
+    assert capsys.readouterr().out == "pages/demo\n"
+    page = Path("pages/demo")
+    files = {path.relative_to(page).as_posix() for path in page.rglob("*") if path.is_file()}
+    listed = json.loads((page / "files.js").read_text().removeprefix("self.FILES = ").removesuffix(";\n"))
+    assert files == {*listed["files"], "files.js"}
+    assert {"index.html", "sw.js", "bundle/model.onnx", f"runtime/{NAMES[1]}"} < files
+    assert not {name for name in files if name.startswith("package") or "titles" in name}
+    for name, entry in listed["files"].items():
+        content = (page / name).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (entry["bytes"], entry["sha256"])
+
+    assert export(film_bundle) == 0
+    assert (page / "bundle" / "titles.txt").is_file()
+    assert json.loads((page / "files.js").read_text()[13:-2])["version"] != listed["version"]
+    assert [path.name for path in page.parent.iterdir()] == ["demo"]
+
+    (page / "holiday.jpg").write_text("mine")
+    assert export(tiny_bundle) == 2
+    assert "pages/demo exists and is not a page of this command" in capsys.readouterr().err
+    assert (page / "bundle" / "titles.txt").is_file()
+
+
+def test_no_page_file_asks_for_another_host() -> None:
+    for path in PAGE.iterdir():
+        if not path.name.startswith("package"):
+            text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+            assert "http://" not in text, path
+            assert "https://" not in text, path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the following arguments are required: --bundle; see recbole-odrec demo --help."),
+        (["--bundle=nothing"], "nothing is not a bundle: it has no manifest.json"),
+        (["--bundle=BUNDLE", "--port=70000"], "--port 70000, expected 0 (any free one) to 65535"),
+        (["--bundle=BUNDLE", "--port=eighty"], "invalid int value"),
+        (["--bundle=BUNDLE", "--host=no.such.host.invalid"], "cannot listen on no.such.host.invalid, port 8000: "),
+        (["--bundle=DAMAGED"], "model.onnx: its SHA-256 is not the one in the manifest"),
+    ],
+)
+def test_bad_input_is_one_line(stand_in, tiny_bundle: Path, damaged_copy: Path, words, message: str, capsys) -> None:
+    content = (damaged_copy / "model.onnx").read_bytes()
+    (damaged_copy / "model.onnx").write_bytes(content[:-1] + b"?")
+    places = {"BUNDLE": str(tiny_bundle), "DAMAGED": str(damaged_copy)}
+    for name, place in places.items():
+        words = [word.replace(name, place) for word in words]
+    assert main(["demo", f"--offline-dir={stand_in}", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_taken_port_is_an_error_where_it_was_asked_for_and_the_next_one_where_not(monkeypatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} is in use on 127.0.0.1; give another one with --port"):
+            open_server({}, "127.0.0.1", port)
+        monkeypatch.setattr("recbole_odrec.demo.server.DEFAULT_PORT", port)
+        with open_server({}, "127.0.0.1", None) as server:
+            assert port < server.server_address[1] < port + 20
+        monkeypatch.setattr("recbole_odrec.demo.server._PORTS_TRIED", 1)
+        with pytest.raises(UserError, match=f"ports {port} to {port} are in use"):
+            open_server({}, "127.0.0.1", None)
+
+
+def test_the_server_gives_the_site_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "engine.wasm").write_bytes(b"\0asm")
+    (tmp_path / "secret").write_text("secret")
+    site = {
+        "index.html": b"<p>",
+        "runtime/engine.wasm": tmp_path / "engine.wasm",
+        "a.mjs": b"",
+        "gone.js": tmp_path / "x",
+    }
+    with serve(site) as server:
+        for path, kind, body in (
+            ("", "text/html; charset=utf-8", b"<p>"),
+            ("index.html?query", "text/html; charset=utf-8", b"<p>"),
+            ("runtime/engine.wasm", "application/wasm", b"\0asm"),
+            ("a.mjs", "text/javascript; charset=utf-8", b""),
+        ):
+            with urllib.request.urlopen(server.url + path, timeout=10) as answer:
+                assert (answer.headers["Content-Type"], answer.read()) == (kind, body)
+                assert answer.headers["Cache-Control"] == "no-cache"
+        for path in ("secret", "runtime/../secret", f"{tmp_path}/secret", "gone.js", "runtime/"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(server.url + path, timeout=10)
+
+
+def test_it_serves_until_ctrl_c_and_then_ends_quietly(stand_in: Path, tiny_bundle: Path) -> None:
+    """In a process where nothing that trains or infers can be imported."""
+    script = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "recbole", "pandas", "onnx", "onnxruntime", "playwright"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Refuse())
+from recbole_odrec.demo import runtime
+runtime.FILES.update({runtime_module.FILES!r})
+from recbole_odrec.cli import main
+sys.exit(main(["demo", "--bundle", sys.argv[1], "--offline-dir", sys.argv[2], "--port", "0"]))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tiny_bundle), str(stand_in)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        url = process.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:"), process.communicate()
+        with urllib.request.urlopen(f"{url}bundle/manifest.json", timeout=10) as answer:
+            assert json.load(answer)["n_items"] == 60
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (130, "")
