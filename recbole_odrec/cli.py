@@ -18,7 +18,7 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec export --checkpoint saved/RUN/student/best.pth --output BUNDLE [--precision int8]
        recbole-odrec recommend --bundle BUNDLE ITEM [ITEM ...]
        recbole-odrec demo --bundle BUNDLE [--export FOLDER]
-       recbole-odrec benchmark train|data|device|browser [--help]
+       recbole-odrec benchmark accuracy|train|data|device|browser [--help]
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
   --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
@@ -157,6 +157,14 @@ def benchmark(words: Sequence[str]) -> None:
     _BENCHMARKS[name](words[1:])
 
 
+def benchmark_accuracy(words: Sequence[str]) -> None:
+    """`benchmark accuracy`: students, teachers and RecBole's models on session benchmarks."""
+    with _needs("benchmark accuracy", "plots"):
+        from recbole_odrec.benchmark.accuracy.command import benchmark_accuracy
+
+        benchmark_accuracy(words)
+
+
 def benchmark_train(words: Sequence[str]) -> None:
     """`benchmark train`: seconds a training epoch, ours beside RecBole's."""
     from recbole_odrec.benchmark.training_command import benchmark_train
@@ -207,6 +215,7 @@ def _needs(command: str, extra: str = "") -> Iterator[None]:
 
 
 _BENCHMARKS = {
+    "accuracy": benchmark_accuracy,
     "train": benchmark_train,
     "data": benchmark_data,
     "device": benchmark_device,

@@ -61,6 +61,18 @@ def dataset_properties(dataset: str, known: Iterable[str]) -> dict[str, Any]:
     return {key: value for key, value in _load_properties(f"dataset/{dataset}").items() if key in known}
 
 
+def _preset_properties(preset: object, known: Iterable[str]) -> dict[str, Any]:
+    """The settings of a preset, as far as the model knows their keys.
+
+    Raises:
+        UserError: no such preset.
+    """
+    names = ["none", *sorted(path.stem for path in (properties_folder() / "preset").glob("*.yaml"))]
+    require(preset in names, "preset", preset, f"one of {', '.join(names)}")
+    known = set(known)
+    return {key: value for key, value in _load_properties(f"preset/{preset}").items() if key in known}
+
+
 # How a data set is read and judged: our settings for it hold for RecBole's models too, so that all rows compare.
 _DATA_KEYS = {
     *("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "load_col", "benchmark_filename", "alias_of_item_id"),
@@ -89,6 +101,7 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
     internal.update(_load_properties("overall"))
     internal.update(_load_properties(f"model/{model}"))
     internal.update(dataset_properties(dataset, internal))
+    internal.update(_preset_properties(config.external_config_dict.get("preset", internal["preset"]), internal))
     check_keys(config.external_config_dict, internal, f"for {model}")
     values = {**internal, **config.external_config_dict}
     _check_valid_metric(values)
@@ -98,8 +111,17 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
     require(decay in LEARNING_RATE_DECAYS, "learning_rate_decay", decay, f"one of {', '.join(LEARNING_RATE_DECAYS)}")
     dtype = values["score_dtype"]
     require(dtype in SCORE_DTYPES, "score_dtype", dtype, f"one of {', '.join(SCORE_DTYPES)}")
-    for part in (NetworkConfig, TableConfig, DistillationConfig) if model == "ODRec" else (NetworkConfig,):
-        parse(part, values)
+    parse(NetworkConfig, values)
+    if model == "ODRec":
+        _check_start(parse(TableConfig, values), parse(DistillationConfig, values))
+
+
+def _check_start(table: TableConfig, distillation: DistillationConfig) -> None:
+    """A table that is laid out after the teacher's needs one."""
+    if table.table == "codes" and not distillation.init_from_teacher:
+        raise UserError("table=codes takes its codes from the teacher's table: set init_from_teacher=True.")
+    if table.item_order == "teacher" and not distillation.needs_teacher:
+        raise UserError("item_order=teacher without a teacher (every weight is 0): set init_from_teacher=True.")
 
 
 def _needed_columns(values: Mapping[str, Any]) -> list[str]:

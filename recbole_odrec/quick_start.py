@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import recbole.data.dataset
 import torch
 from recbole.config import Config
@@ -18,12 +19,12 @@ from torch import Tensor
 from recbole_odrec import result as results
 from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
-from recbole_odrec.data.session_dataset import SessionDataset
+from recbole_odrec.data.session_dataset import SessionDataset, check_refit
 from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
-from recbole_odrec.files import write_json
+from recbole_odrec.files import write_atomically, write_json
 from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.run_folder import find_unfinished, new_run_folder
 from recbole_odrec.settings import DistillationConfig, parse
@@ -93,9 +94,9 @@ def _run_odrec(config: Config, run_dir: Path, train_data: Any, valid_data: Any, 
     trainer.load_best()
     is_head = head_items(train_data._dataset)
     if teacher is not None:
-        phases["teacher"] = _phase_report(teacher.trainer, valid_data, test_data, is_head)
+        phases["teacher"] = _phase_report(teacher.trainer, valid_data, test_data, is_head, run_dir / "teacher")
         phases["teacher"].update(source=teacher.source, checkpoint=str(teacher.checkpoint))
-    phases["student"] = _phase_report(trainer, valid_data, test_data, is_head)
+    phases["student"] = _phase_report(trainer, valid_data, test_data, is_head, run_dir / "student")
     return phases
 
 
@@ -108,13 +109,15 @@ def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any,
             trainer.resume()
         trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
     trainer.load_best()
-    return _phase_report(trainer, valid_data, test_data, head_items(train_data._dataset))
+    return _phase_report(trainer, valid_data, test_data, head_items(train_data._dataset), run_dir / "model")
 
 
 def _run_baseline(config: Config) -> dict[str, Any]:
     """A RecBole model with RecBole's own data set, loaders and trainer, reported as ours are."""
     init_seed(config["seed"], config["reproducibility"])
     train_data, valid_data, test_data = data_preparation(config, _baseline_dataset(config))
+    if config["refit_epochs"]:
+        valid_data = None
     model = _build_model(config, train_data)
     run_dir = new_run_folder(config)
     _start_logging(config, train_data)
@@ -129,7 +132,7 @@ def _run_baseline(config: Config) -> dict[str, Any]:
         model.load_state_dict(best["state_dict"])
         model.load_other_parameter(best.get("other_parameter"))
     is_head = head_items(train_data._dataset) if train_data.is_sequential else None
-    report = _phase_report(trainer, valid_data, test_data, is_head)
+    report = _phase_report(trainer, valid_data, test_data, is_head, run_dir / "model")
     report.update(seconds=round(seconds, 3), checkpoint=trainer.saved_model_file)
     return _finish(config, run_dir, {"model": report})
 
@@ -140,6 +143,7 @@ def _run_baseline(config: Config) -> dict[str, Any]:
 def _baseline_dataset(config: Config) -> Any:
     """RecBole's own data set; for whole sessions, which RecBole cannot read, ours with rows of full width."""
     if not session_file_paths(config):
+        check_refit(config)
         return create_dataset(config)
     if hasattr(recbole.data.dataset, f"{config['model']}Dataset"):
         raise UserError(
@@ -177,6 +181,8 @@ def _prepare_data(config: Config) -> tuple[SessionWindowLoader, Any, Any]:
     except (ValueError, KeyError, TypeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"dataset `{config['dataset']}` could not be prepared: {reason}") from error
+    if config["refit_epochs"]:
+        valid_data = None  # it is training data now
     return SessionWindowLoader(config, train_data._dataset, config["shuffle"]), valid_data, test_data
 
 
@@ -185,14 +191,22 @@ def _build_model(config: Config, train_data: Any) -> torch.nn.Module:
     return model_class(config["model"])(config, train_data._dataset).to(config["device"])
 
 
-def _phase_report(trainer: Any, valid_data: Any, test_data: Any, is_head: Tensor | None) -> dict[str, Any]:
+def _phase_report(
+    trainer: Any, valid_data: Any, test_data: Any, is_head: Tensor | None, folder: Path
+) -> dict[str, Any]:
+    """Metrics, sizes and times of a phase; the rank of every test case goes into a file beside its checkpoints."""
     show_progress = trainer.config["show_progress"]
-    report = {
-        "model": type(trainer.model).__name__,
-        "valid": evaluate(trainer, valid_data, is_head, show_progress) if valid_data else None,
-        "test": evaluate(trainer, test_data, is_head, show_progress),
-        "parameters": results.parameter_report(trainer.model),
-    }
+    report = {"model": type(trainer.model).__name__, "valid": None}
+    if valid_data:
+        report["valid"] = evaluate(trainer, valid_data, is_head, show_progress)
+        report["valid"].pop("ranks", None)
+    report["test"] = evaluate(trainer, test_data, is_head, show_progress)
+    ranks = report["test"].pop("ranks", None)
+    if ranks is not None:
+        path = folder / "test_ranks.npy"
+        write_atomically(path, lambda file: np.save(file, ranks))
+        report["test_ranks"] = str(path)
+    report["parameters"] = results.parameter_report(trainer.model)
     if isinstance(trainer, ResumableTrainer):
         report.update(_times(trainer.epoch_seconds), best_epoch=trainer.best_epoch, losses=trainer.loss_history)
         report["checkpoint"] = str(trainer.best_file)

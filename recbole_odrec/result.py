@@ -11,25 +11,30 @@ from torch import nn
 
 from recbole_odrec.model.session_recommender import SessionRecommender
 
+_STORED_BUFFERS = ("item_order", ".codes")  # what a model's state holds beside its weights
+
 
 def parameter_report(model: nn.Module) -> dict[str, Any]:
-    """Numbers stored by a model: total, item table, the dense table's size, and the rate between them.
+    """Numbers stored by a model: total, item table, what a dense one has, the table's bytes, the rate of compression.
 
-    An item order counts as stored, in the total and in the table.
+    An item order or codes count as stored, in the total and in the table.
     """
     total = sum(parameter.numel() for parameter in model.parameters())
-    total += sum(buffer.numel() for name, buffer in model.named_buffers() if name.endswith("item_order"))
+    total += sum(buffer.numel() for name, buffer in model.named_buffers() if name.endswith(_STORED_BUFFERS))
     if isinstance(model, SessionRecommender):
         table, dense = model.item_table.n_stored, model.item_table.n_items * model.hidden_size
+        n_bytes, rate = model.item_table.n_bytes, model.item_table.compression_rate
     elif isinstance(getattr(model, "item_embedding", None), nn.Embedding):
         table = dense = model.item_embedding.weight.numel()
+        n_bytes, rate = 4 * table, 1.0
     else:
         return {"total": total}
     return {
         "total": total,
         "item_table": table,
         "item_table_dense": dense,
-        "compression_rate": round(dense / table, 3),
+        "item_table_bytes": n_bytes,
+        "compression_rate": round(rate, 3),
     }
 
 

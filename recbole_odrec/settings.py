@@ -11,7 +11,8 @@ from recbole.config import Config
 from recbole_odrec.errors import UserError
 
 ENCODERS = ("sasrec", "gru")
-READOUTS = ("soft_attention", "last")
+READOUTS = ("soft_attention", "item_attention", "last")
+TABLES = ("tensor_train", "codes")
 ITEM_ORDERS = ("none", "teacher")
 LEARNING_RATE_DECAYS = ("none", "linear")
 SCORE_DTYPES = ("float32", "bfloat16")
@@ -32,8 +33,10 @@ class NetworkConfig:
     hidden_dropout_prob: float
     initializer_range: float
     readout: str
+    repeat_scores: bool
     encoder: str = "sasrec"
     # What a network without attention has no key for.
+    item_dropout_prob: float = 0.0
     inner_size: int = 1
     n_heads: int = 1
     attn_dropout_prob: float = 0.0
@@ -43,7 +46,7 @@ class NetworkConfig:
         require(self.readout in READOUTS, "readout", self.readout, f"one of {', '.join(READOUTS)}")
         for key in ("hidden_size", "inner_size", "n_layers", "n_heads"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
-        for key in ("hidden_dropout_prob", "attn_dropout_prob"):
+        for key in ("hidden_dropout_prob", "attn_dropout_prob", "item_dropout_prob"):
             require(0 <= getattr(self, key) < 1, key, getattr(self, key), "a number in [0, 1)")
         require(self.initializer_range > 0, "initializer_range", self.initializer_range, "a number above 0")
         if self.encoder == "sasrec":
@@ -55,6 +58,7 @@ class NetworkConfig:
 class TableConfig:
     """The student's item table: by rate, or by shapes and ranks."""
 
+    table: str
     compression_rate: float
     n_cores: int
     stp_factor: int
@@ -69,9 +73,12 @@ class TableConfig:
         return self.tt_ranks is not None
 
     def __post_init__(self) -> None:
+        require(self.table in TABLES, "table", self.table, f"one of {', '.join(TABLES)}")
         require(self.item_order in ITEM_ORDERS, "item_order", self.item_order, f"one of {', '.join(ITEM_ORDERS)}")
         if not self.by_shapes and (self.item_shape is not None or self.dim_shape is not None):
             raise UserError("item_shape and dim_shape need tt_ranks too (for example --tt_ranks=60).")
+        if self.table == "codes" and (self.by_shapes or self.item_order != "none"):
+            raise UserError("table=codes has neither cores nor a grid: leave tt_ranks and item_order out.")
 
 
 @dataclass(frozen=True)
@@ -97,9 +104,14 @@ class DistillationConfig:
             require(getattr(self, key) > 0, key, getattr(self, key), "a number above 0")
 
     @property
-    def needs_teacher(self) -> bool:
+    def learns_from_teacher(self) -> bool:
         """Whether any part of the loss looks at a teacher."""
         return max(self.kd_weight, self.contrastive_weight, self.predictive_weight) > 0
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether there is a teacher at all, if only to start from."""
+        return self.learns_from_teacher or self.init_from_teacher
 
 
 Part = TypeVar("Part", NetworkConfig, TableConfig, DistillationConfig)

@@ -6,41 +6,68 @@ Dimension key: B sessions, L positions, D embedding, k items asked for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 from torch import nn
 
 from recbole_odrec.bundle.graph import BOOL, FLOAT, INT64, Graph, value
-from recbole_odrec.bundle.item_tables import DenseTable, TensorTrainTable
-from recbole_odrec.bundle.networks import encode, read_out
+from recbole_odrec.bundle.item_tables import CodesTable, DenseTable, TensorTrainTable
+from recbole_odrec.bundle.networks import encode, read_out, repeat_scores
 from recbole_odrec.bundle.precision import Precision, store_weights
-from recbole_odrec.nn import SemiTensorTrainEmbedding
+from recbole_odrec.bundle.repeated import merge_repeated
+from recbole_odrec.nn import ProductCodesEmbedding, RepeatScores, SemiTensorTrainEmbedding
 
-Table = DenseTable | TensorTrainTable
-SessionPart = Callable[[Graph, Table, str], str]  # (graph, table, item_seq) -> session representation [B, D]
+Table = DenseTable | TensorTrainTable | CodesTable
+
+
+class SessionValues(NamedTuple):
+    """Names of what the graph has worked out about each session.
+
+    Attributes:
+        query: its representation [B, D].
+        rows: its items' rows of the table [B, L, D]; None where `added` is.
+        added: what its positions add to the scores of their items [B, L]; None for nothing.
+    """
+
+    query: str
+    rows: str | None = None
+    added: str | None = None
+
+
+SessionPart = Callable[[Graph, Table, str], SessionValues]  # (graph, table, item_seq)
 
 
 def build_session_model(
-    item_table: nn.Module, encoder: nn.Module, readout: nn.Module, topk: int, precision: Precision = "fp32"
+    item_table: nn.Module,
+    encoder: nn.Module,
+    readout: nn.Module,
+    topk: int,
+    precision: Precision = "fp32",
+    repeat: RepeatScores | None = None,
 ) -> onnx.ModelProto:
     """The graph of one of our networks (`nn`), student or teacher.
 
     Args:
-        item_table: `SemiTensorTrainEmbedding` or `DenseEmbedding`. Ids in the graph are grid cells: for a table with
-            an item order, id c is the item whose cell is c.
-        encoder, readout: of `nn.encoder` and `nn.readout`.
+        item_table: `SemiTensorTrainEmbedding`, `ProductCodesEmbedding` or `DenseEmbedding`. Ids in the graph are grid
+            cells: for a table with an item order, id c is the item whose cell is c.
+        encoder, readout, repeat: of `nn.encoder`, `nn.readout` and `nn.repeat`.
         topk: k, at most the number of items N - 1.
         precision: how weights are stored.
     """
     if isinstance(item_table, SemiTensorTrainEmbedding):
         table: Table = TensorTrainTable(item_table, is_integer=precision == "int8")
+    elif isinstance(item_table, ProductCodesEmbedding):
+        table = CodesTable(item_table)
     else:
         table = DenseTable(item_table.weight.detach().cpu().numpy())
 
-    def session(graph: Graph, table: Table, item_seq: str) -> str:
-        hidden = encode(graph, encoder, table.rows(graph, item_seq))
-        return read_out(graph, readout, hidden, item_seq)
+    def session(graph: Graph, table: Table, item_seq: str) -> SessionValues:
+        rows = table.rows(graph, item_seq)
+        hidden = encode(graph, encoder, rows)
+        query = read_out(graph, readout, hidden, item_seq, rows)
+        return SessionValues(query, rows, repeat and repeat_scores(graph, repeat, hidden, item_seq))
 
     return build_model(table, session, topk, precision)
 
@@ -53,12 +80,19 @@ def build_model(table: Table, session: SessionPart, topk: int, precision: Precis
     """
     graph = Graph()
     table.store(graph)
-    query = session(graph, table, "item_seq")
+    values = session(graph, table, "item_seq")
+    # Items of the session that get something on top of their product are left out of the catalogue's best and come
+    # back with scores of their own.
+    leaves_seen_out = graph.const(True, bool) if values.added else "exclude_seen"
     # Item 0 is left out of every session, whether or not it stands in the sequence.
-    seen = graph.op("Where", "exclude_seen", "item_seq", graph.const(0))
+    seen = graph.op("Where", leaves_seen_out, "item_seq", graph.const(0))
     out = graph.op("Pad", seen, graph.const([0, 0, 0, 1]))  # [B, L + 1]
-    n_seen = graph.op("Where", "exclude_seen", graph.dim("item_seq", 1), graph.const(0))
-    scores, ids = table.best(graph, query, out, graph.op("Add", n_seen, graph.const(1)), topk)
+    n_seen = graph.op("Where", leaves_seen_out, graph.dim("item_seq", 1), graph.const(0))
+    scores, ids = table.best(graph, values.query, out, graph.op("Add", n_seen, graph.const(1)), topk)
+    if values.added:
+        products = graph.op("Mul", values.rows, graph.op("Unsqueeze", values.query, graph.const([1])))
+        products = graph.op("ReduceSum", products, graph.const([2]), keepdims=0)  # [B, L, D] -> [B, L]
+        scores, ids = merge_repeated(graph, scores, ids, products, values.added, topk)
     is_item = graph.op("Greater", scores, graph.number(-np.inf))
     graph.nodes.append(onnx.helper.make_node("Identity", [scores], ["scores"]))
     graph.nodes.append(onnx.helper.make_node("Where", [is_item, ids, graph.const(0)], ["item_ids"]))

@@ -29,18 +29,18 @@ class _Program(nn.Module):
 
     def __init__(self, model: SessionRecommender, topk: int) -> None:
         super().__init__()
-        self.item_table, self.encoder, self.readout, self.topk = model.item_table, model.encoder, model.readout, topk
-        order = getattr(self.item_table, "item_order", None)
+        self.model, self.topk = model, topk
+        order = getattr(model.item_table, "item_order", None)
         self.register_buffer("old_ids", None if order is None else torch.argsort(order))
 
     def forward(self, item_seq: Tensor) -> tuple[Tensor, Tensor]:
         """[1, L] -> ids [1, k], scores [1, k]."""
-        table = self.item_table
+        table = self.model.item_table
         if isinstance(table, SemiTensorTrainEmbedding):  # its own forward looks at the ids, which tracing cannot
             rows = table._cells(item_seq.reshape(-1)).view(*item_seq.shape, -1)
         else:
             rows = table(item_seq)
-        scores = table.scores(self.readout(self.encoder(rows), item_seq != 0))
+        scores = self.model.scores_of(item_seq, rows)
         if self.old_ids is not None:
             scores = scores.index_select(1, self.old_ids)
         scores = torch.cat([torch.full_like(scores[:, :1], -torch.inf), scores[:, 1:]], dim=1)

@@ -11,7 +11,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from recbole_odrec.bundle.graph import Graph
-from recbole_odrec.nn import GRUEncoder, LastStateReadout, SelfAttentionEncoder, SoftAttentionReadout
+from recbole_odrec.nn import (
+    GRUEncoder,
+    ItemAttentionReadout,
+    LastStateReadout,
+    RepeatScores,
+    SelfAttentionEncoder,
+    SoftAttentionReadout,
+)
 
 
 def encode(graph: Graph, encoder: nn.Module, rows: str) -> str:
@@ -27,8 +34,8 @@ def encode(graph: Graph, encoder: nn.Module, rows: str) -> str:
     raise TypeError(f"no graph for encoder {type(encoder).__name__}")
 
 
-def read_out(graph: Graph, readout: nn.Module, hidden: str, item_seq: str) -> str:
-    """Hidden states [B, L, D] and item ids [B, L], padded with 0 -> session [B, D].
+def read_out(graph: Graph, readout: nn.Module, hidden: str, item_seq: str, rows: str) -> str:
+    """Hidden states [B, L, D], item ids [B, L], padded with 0, and their rows [B, L, D] -> session [B, D].
 
     Raises:
         TypeError: a read-out that this module does not know.
@@ -36,6 +43,8 @@ def read_out(graph: Graph, readout: nn.Module, hidden: str, item_seq: str) -> st
     mask = graph.op("Greater", item_seq, graph.const(0))
     if isinstance(readout, SoftAttentionReadout):
         return _soft_attention(graph, readout, hidden, graph.op("Cast", mask, to=1))
+    if isinstance(readout, ItemAttentionReadout):
+        return _item_attention(graph, readout, hidden, item_seq, rows)
     if isinstance(readout, LastStateReadout):
         return _last_state(graph, hidden, graph.op("Cast", mask, to=7))
     raise TypeError(f"no graph for read-out {type(readout).__name__}")
@@ -137,9 +146,58 @@ def _soft_attention(graph: Graph, readout: SoftAttentionReadout, hidden: str, ma
 
 
 def _last_state(graph: Graph, hidden: str, mask: str) -> str:
+    return graph.op("GatherND", hidden, _last_position(graph, mask), batch_dims=1)
+
+
+def _item_attention(graph: Graph, readout: ItemAttentionReadout, hidden: str, item_seq: str, rows: str) -> str:
+    end = _End(graph, hidden, item_seq)
+    logit = end.match(readout, "readout")
+    weight = graph.op("Softmax", graph.op("Where", end.is_behind, graph.number(-np.inf), logit), axis=-1)  # [B, L]
+    mixed = graph.op("MatMul", graph.op("Unsqueeze", weight, graph.const([1])), rows)  # [B, 1, L] x [B, L, D]
+    session = graph.op("Squeeze", mixed, graph.const([1]))
+    session = graph.op("Add", session, _linear(graph, end.state, "readout.state", readout.state))
+    size = graph.op("Max", graph.op("ReduceL2", session, axes=[1], keepdims=1), graph.number(1e-12))
+    return graph.op("Mul", graph.op("Div", session, size), graph.number(readout.log_scale.exp().item()))
+
+
+def repeat_scores(graph: Graph, repeat: RepeatScores, hidden: str, item_seq: str) -> str:
+    """What each position adds to the score of its item: [B, L, D], [B, L] -> [B, L], 0 on padding."""
+    end = _End(graph, hidden, item_seq)
+    added = graph.op("Add", end.match(repeat, "repeat"), _linear(graph, end.state, "repeat.level", repeat.level))
+    return graph.op("Where", end.is_behind, graph.number(0), added)
+
+
+class _End:
+    """Where each session ends, and how its positions look from there.
+
+    Attributes:
+        state: state of the last position [B, D].
+        is_behind: bool [B, L], the position is padding.
+    """
+
+    def __init__(self, graph: Graph, hidden: str, item_seq: str) -> None:
+        self.graph, self.hidden = graph, hidden
+        mask = graph.op("Cast", graph.op("Greater", item_seq, graph.const(0)), to=7)
+        last = _last_position(graph, mask)  # [B, 1]
+        self.state = graph.op("GatherND", hidden, last, batch_dims=1)
+        distance = graph.op("Sub", last, graph.arange(graph.dim(item_seq, 1)))  # [B, L]
+        self.is_behind = graph.op("Less", distance, graph.const(0))
+        self.distance = graph.op("Max", distance, graph.const(0))
+
+    def match(self, part: ItemAttentionReadout | RepeatScores, name: str) -> str:
+        """(Wq h_last + bq) . (Wk h_t) / sqrt(D) + bias[last - t]: [B, L]; both matrices stored as one."""
+        wq, wk, bq = (_array(p).astype(np.float64) for p in (part.query.weight, part.key.weight, part.query.bias))
+        scale = 1 / math.sqrt(len(wq))
+        query = self.graph.linear(self.state, f"{name}.query_key", *_single(scale * wk.T @ wq, scale * (bq @ wk)))
+        match = self.graph.op("MatMul", self.hidden, self.graph.op("Unsqueeze", query, self.graph.const([2])))
+        bias = self.graph.op("Gather", self.graph.weight(f"{name}.bias", _array(part.distance_bias)), self.distance)
+        return self.graph.op("Add", self.graph.op("Squeeze", match, self.graph.const([2])), bias)
+
+
+def _last_position(graph: Graph, mask: str) -> str:
+    """The last position where an int64 mask [B, L] holds: [B, 1]."""
     positions = graph.op("Mul", mask, graph.arange(graph.dim(mask, 1)))
-    last = graph.op("ReduceMax", positions, axes=[1], keepdims=1)  # [B, 1]
-    return graph.op("GatherND", hidden, last, batch_dims=1)
+    return graph.op("ReduceMax", positions, axes=[1], keepdims=1)
 
 
 # ---------------------------------------------------------------------- small parts

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_odrec.bundle.build import Table, build_model
+from recbole_odrec.bundle.build import SessionValues, Table, build_model
 from recbole_odrec.bundle.graph import OPSET, Graph
 from recbole_odrec.bundle.item_tables import DenseTable
 from recbole_odrec.bundle.precision import Precision
@@ -55,8 +55,8 @@ def build_traced_model(model: ProductTeacher, topk: int, precision: Precision = 
     traced = _trace(model)
     table = DenseTable(weight, model.scale, model.is_normalized)
 
-    def session(graph: Graph, table: Table, item_seq: str) -> str:
-        return _insert(graph, traced, item_seq, shared=(weight, table.name))
+    def session(graph: Graph, table: Table, item_seq: str) -> SessionValues:
+        return SessionValues(_insert(graph, traced, item_seq, shared=(weight, table.name)))
 
     return build_model(table, session, topk, precision)
 

@@ -21,11 +21,21 @@ from torch import Tensor
 
 from recbole_odrec.data.atomic_check import check_atomic_files
 from recbole_odrec.data.case_runs import CaseRuns, SessionRuns
-from recbole_odrec.data.session_file import Sessions, read_sessions, session_file_paths
+from recbole_odrec.data.session_file import Sessions, joined, read_sessions, session_file_paths
 from recbole_odrec.data.session_rows import RowFields, SessionRows
+from recbole_odrec.errors import UserError
 
 SESSION_START = "session_start"  # position in `tokens` of the first item of the row's session
 HISTORY_END = "history_end"  # one past the last item of the row's prefix
+
+
+def check_refit(config: Config) -> None:
+    """Raises a UserError where a refit is asked for of data that is not in whole sessions."""
+    if config["refit_epochs"]:
+        raise UserError(
+            f"refit_epochs={config['refit_epochs']} needs files of whole sessions (`recbole-odrec convert`), where "
+            f"validation sessions stand apart; {config['dataset']} has none."
+        )
 
 
 class SessionDataset(SequentialDataset):
@@ -45,6 +55,8 @@ class SessionDataset(SequentialDataset):
 
     def __init__(self, config: Config) -> None:
         self._session_files = session_file_paths(config)
+        if not self._session_files:
+            check_refit(config)
         if not self._session_files:
             check_atomic_files(config)
         self.item_list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
@@ -72,7 +84,9 @@ class SessionDataset(SequentialDataset):
         item_tokens = np.array(list(sessions.item_ids))
         for field in (self.iid_field, self.item_list_field):
             self.field2id_token[field], self.field2token_id[field] = item_tokens, sessions.item_ids
-        first = np.cumsum([1, *(part.n_sessions for part in self.parts)]).tolist()
+        if self.config["refit_epochs"]:
+            self.parts = [joined(*self.parts[:2]), *self.parts[1:]]
+        first = np.cumsum([1, *(part.n_sessions for part in sessions.parts)]).tolist()
         self.field2id_token[self.uid_field] = range(first[-1])  # a session's token is its number
         self.user_feat = self.item_feat = None
         self.feat_name_list = ["inter_feat"]
@@ -83,7 +97,7 @@ class SessionDataset(SequentialDataset):
         self.inter_feat = self._split_rows[0]  # what may be looked at before `build`: the training rows
 
     def build(self) -> list[SessionDataset]:
-        """Training, validation and test split."""
+        """Training, validation and test split; with `refit_epochs` the validation rows are training rows as well."""
         return [self.copy(rows) for rows in self._split_rows] if self._session_files else super().build()
 
     @property

@@ -44,6 +44,20 @@ class SessionPart(NamedTuple):
         return int(self.starts[-1] - self.starts[0]) - self.n_given * self.n_sessions
 
 
+def joined(first: SessionPart, second: SessionPart) -> SessionPart:
+    """Two parts that lie one after the other, as one.
+
+    Raises:
+        UserError: they differ in how many items of a session are given.
+    """
+    if first.n_given != second.n_given:
+        raise UserError(
+            f"training sessions have {first.n_given} items given and validation sessions {second.n_given}: a refit "
+            "trains on both and needs the same."
+        )
+    return SessionPart(np.concatenate([first.starts, second.starts[1:]]), first.n_given)
+
+
 class Sessions(NamedTuple):
     """Everything in a data set of session files.
 

@@ -19,6 +19,18 @@ from torch import Tensor
 _CPU_BLOCK, _DEVICE_BLOCK = 1 << 19, 1 << 26
 
 
+class AddedScores(NamedTuple):
+    """What is added to a few scores of each row, such as those of a session's own items (`nn.repeat`).
+
+    Attributes:
+        items: ids [B, L]; an id that occurs twice is added to twice.
+        values: [B, L], 0 where nothing is added.
+    """
+
+    items: Tensor
+    values: Tensor
+
+
 class CatalogueLoss(NamedTuple):
     """Scalars.
 
@@ -39,6 +51,7 @@ def catalogue_loss(
     teacher_scores: Tensor | None = None,
     kd_weight: float = 0.0,
     temperature: float = 1.0,
+    added: AddedScores | None = None,
 ) -> CatalogueLoss:
     """(1 - w) cross-entropy of the next item + w KL(teacher || student), averaged over rows (paper, section 3.4).
 
@@ -59,6 +72,7 @@ def catalogue_loss(
         teacher_scores: [B, N], a constant; needed when `kd_weight` > 0.
         kd_weight: w in [0, 1].
         temperature: T > 0.
+        added: part of the student's scores that `scores` does not hold yet; it gets its own gradient.
 
     Raises:
         ValueError: shapes that do not fit, a temperature that is not positive, teacher scores that are not finite.
@@ -79,7 +93,10 @@ def catalogue_loss(
     if not temperature > 0:
         raise ValueError(f"temperature={temperature}, expected a number above 0.")
     teacher = teacher_scores if kd_weight else None
-    total, soft = _FusedLoss.apply(scores, pos_items, n_items, zero_item, teacher, kd_weight, temperature)
+    items, values = added or (None, None)
+    total, soft = _FusedLoss.apply(
+        scores, values, items, pos_items, n_items, zero_item, teacher, kd_weight, temperature
+    )
     return CatalogueLoss(total, soft.detach())
 
 
@@ -90,6 +107,8 @@ class _FusedLoss(torch.autograd.Function):
     def forward(
         ctx: Any,
         scores: Tensor,
+        added: Tensor | None,
+        added_items: Tensor | None,
         pos_items: Tensor,
         n_items: int,
         zero_item: int | None,
@@ -97,7 +116,8 @@ class _FusedLoss(torch.autograd.Function):
         kd_weight: float,
         temperature: float,
     ) -> tuple[Tensor, Tensor]:
-        n_rows, needs_gradient = len(scores), ctx.needs_input_grad[0]
+        n_rows, needs_gradient = len(scores), any(ctx.needs_input_grad)
+        of_added = None if added is None else torch.empty_like(added)  # its gradient
         dtype = torch.promote_types(scores.dtype, torch.float32)
         block = max(1, (_CPU_BLOCK if scores.device.type == "cpu" else _DEVICE_BLOCK) // n_items)
         hard, soft = scores.new_zeros(2, dtype=dtype).unbind()
@@ -109,6 +129,8 @@ class _FusedLoss(torch.autograd.Function):
             student.copy_(scores[rows, :n_items])
             if zero_item is not None:
                 student[:, zero_item] = 0
+            if added is not None:
+                student.scatter_add_(1, added_items[rows], added[rows].to(dtype))
             if rest:
                 rest[0].copy_(teacher_scores[rows])
             block_hard, block_soft, gradient = _loss_and_gradient(
@@ -120,6 +142,8 @@ class _FusedLoss(torch.autograd.Function):
                 if zero_item is not None:
                     gradient[:, zero_item] = 0
                 scores[rows, :n_items] = gradient.div_(n_rows)
+                if added is not None:
+                    of_added[rows] = gradient.gather(1, added_items[rows]).to(added.dtype)
         if teacher_scores is not None and not soft.isfinite():
             raise ValueError(
                 "teacher scores hold NaN or infinity, or the student's do: one of them diverged; train it with a "
@@ -127,17 +151,19 @@ class _FusedLoss(torch.autograd.Function):
             )
         if needs_gradient:
             scores[:, n_items:] = 0
-            ctx.gradient = scores.detach()
+            ctx.gradient, ctx.of_added = scores.detach(), of_added
         hard, soft = hard / n_rows, soft / n_rows
         ctx.mark_non_differentiable(soft)
         return hard + soft, soft
 
     @staticmethod
     def backward(ctx: Any, of_total: Tensor, _of_soft: Tensor) -> tuple[Tensor | None, ...]:
-        gradient, ctx.gradient = ctx.gradient, None
+        gradient, of_added = ctx.gradient, ctx.of_added
+        ctx.gradient = ctx.of_added = None
         if of_total.device.type != "cpu" or of_total != 1:  # a pass saved in the usual case
             gradient.mul_(of_total)
-        return gradient, None, None, None, None, None, None
+            of_added = None if of_added is None else of_added * of_total
+        return gradient, of_added, *[None] * 7
 
 
 def _loss_and_gradient(

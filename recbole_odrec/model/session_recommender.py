@@ -15,11 +15,13 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_odrec.data.window_loader import NEXT_ITEMS
-from recbole_odrec.losses import catalogue_loss
+from recbole_odrec.losses import AddedScores, catalogue_loss
 from recbole_odrec.nn import (
     DenseEmbedding,
     GRUEncoder,
+    ItemAttentionReadout,
     LastStateReadout,
+    RepeatScores,
     SelfAttentionEncoder,
     SemiTensorTrainEmbedding,
     SoftAttentionReadout,
@@ -36,12 +38,14 @@ class TrainingCases(NamedTuple):
         pos_items: next item of each case [C].
         session_repr: representation of each whole row [B, D]; rows that are prefixes are their own cases.
         item_repr: embedding of each item of each row [B, L, D].
+        added: what the items of each case's prefix get on top of their products [C, L]; None for nothing.
     """
 
     case_repr: Tensor
     pos_items: Tensor
     session_repr: Tensor
     item_repr: Tensor
+    added: AddedScores | None = None
 
 
 class SessionRecommender(SequentialRecommender):
@@ -64,11 +68,8 @@ class SessionRecommender(SequentialRecommender):
         self._score_buffer = ScoreBuffer()
         self.item_table = self._build_item_table(config, network)
         self.encoder = _encoder(network, self.max_seq_length)
-        self.readout = (
-            SoftAttentionReadout(network.hidden_size, network.initializer_range)
-            if network.readout == "soft_attention"
-            else LastStateReadout()
-        )
+        self.readout = _readout(network, self.max_seq_length)
+        self.repeat = RepeatScores(network.hidden_size, self.max_seq_length) if network.repeat_scores else None
 
     def _build_item_table(self, config: Config, network: NetworkConfig) -> nn.Module:
         raise NotImplementedError
@@ -77,27 +78,38 @@ class SessionRecommender(SequentialRecommender):
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor | None = None) -> Tensor:
         """Session representations: item ids [B, L], padded on the right -> [B, D]."""
-        hidden = self.encoder(self.item_table(item_seq))
-        return self.readout(hidden, item_seq != 0)
+        items = self.item_table(item_seq)
+        return self.readout(self.encoder(items), item_seq != 0, items)
 
     def every_prefix(self, item_seq: Tensor) -> Tensor:
         """Representations of all prefixes in one pass: item ids [B, L] -> [B, L, D]; row l ends at position l."""
-        return self.readout.every_prefix(self.encoder(self.item_table(item_seq)))
+        items = self.item_table(item_seq)
+        return self.readout.every_prefix(self.encoder(items), items)
 
     def training_cases(self, interaction: Interaction) -> TrainingCases:
         """Encodes a batch of prefix rows (RecBole's) or of session windows (`data.window_loader`)."""
         item_seq = interaction[self.ITEM_SEQ]
         item_repr = self.item_table(item_seq)
         hidden = self.encoder(item_repr)
+        last = interaction[self.ITEM_SEQ_LEN] - 1
         if NEXT_ITEMS not in interaction:
-            session_repr = self.readout(hidden, item_seq != 0)
-            return TrainingCases(session_repr, interaction[self.POS_ITEM_ID], session_repr, item_repr)
-        prefix_repr = self.readout.every_prefix(hidden)  # [B, L, D]
-        session_repr = self.gather_indexes(prefix_repr, interaction[self.ITEM_SEQ_LEN] - 1)
+            session_repr = self.readout(hidden, item_seq != 0, item_repr)
+            added = self._added_scores(item_seq, hidden, torch.arange(len(item_seq), device=last.device), last)
+            return TrainingCases(session_repr, interaction[self.POS_ITEM_ID], session_repr, item_repr, added)
+        prefix_repr = self.readout.every_prefix(hidden, item_repr)  # [B, L, D]
+        session_repr = self.gather_indexes(prefix_repr, last)
         next_items = interaction[NEXT_ITEMS].flatten()  # [B * L]
         case = next_items.nonzero().squeeze(1)  # [C]
         case_repr = prefix_repr.flatten(0, 1).index_select(0, case)  # [B * L, D] -> [C, D]
-        return TrainingCases(case_repr, next_items[case], session_repr, item_repr)
+        row, position = case // item_seq.shape[1], case % item_seq.shape[1]
+        added = self._added_scores(item_seq, hidden, row, position)
+        return TrainingCases(case_repr, next_items[case], session_repr, item_repr, added)
+
+    def _added_scores(self, item_seq: Tensor, hidden: Tensor, row: Tensor, last: Tensor) -> AddedScores | None:
+        """What the prefixes that end at `last` [C] of some rows [C] add to the scores of their items."""
+        if self.repeat is None:
+            return None
+        return AddedScores(item_seq[row], self.repeat(hidden, row, last))
 
     def training_scores(self, case_repr: Tensor) -> Tensor:
         """Raw scores of a step's cases for `catalogue_loss`: [C, D] -> [C, M], valid until the next call."""
@@ -109,7 +121,7 @@ class SessionRecommender(SequentialRecommender):
         """Cross-entropy of the next item over the whole catalogue, averaged over cases."""
         cases = self.training_cases(interaction)
         scores = self.training_scores(cases.case_repr)
-        return catalogue_loss(scores, cases.pos_items, self.n_items, self.item_table.zero_item).total
+        return catalogue_loss(scores, cases.pos_items, self.n_items, self.item_table.zero_item, added=cases.added).total
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score of one candidate item a row: [B]."""
@@ -118,13 +130,30 @@ class SessionRecommender(SequentialRecommender):
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores of every item: [B, N]."""
-        return self.item_table.scores(self.forward(interaction[self.ITEM_SEQ]))
+        item_seq = interaction[self.ITEM_SEQ]
+        return self.scores_of(item_seq, self.item_table(item_seq))
+
+    def scores_of(self, item_seq: Tensor, items: Tensor) -> Tensor:
+        """Scores of every item, given the sessions [B, L] and their rows of the item table [B, L, D]: [B, N]."""
+        hidden, is_item = self.encoder(items), item_seq != 0
+        scores = self.item_table.scores(self.readout(hidden, is_item, items))
+        last = (is_item.sum(1) - 1).clamp(min=0)
+        added = self._added_scores(item_seq, hidden, torch.arange(len(item_seq), device=last.device), last)
+        return scores if added is None else scores.scatter_add(1, *added)
 
     # ------------------------------------------------------------------ sizes
 
     def n_parameters(self) -> int:
         """Trainable numbers of the whole model."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+
+def _readout(network: NetworkConfig, max_length: int) -> nn.Module:
+    if network.readout == "soft_attention":
+        return SoftAttentionReadout(network.hidden_size, network.initializer_range)
+    if network.readout == "item_attention":
+        return ItemAttentionReadout(network.hidden_size, max_length, dropout=network.item_dropout_prob)
+    return LastStateReadout()
 
 
 def _encoder(network: NetworkConfig, max_length: int) -> nn.Module:

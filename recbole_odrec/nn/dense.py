@@ -42,6 +42,11 @@ class DenseEmbedding(nn.Embedding):
         """Numbers stored, N * D."""
         return self.weight.numel()
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes stored, in float32."""
+        return 4 * self.n_stored
+
     def to_matrix(self) -> Tensor:
         """The table [N, D]."""
         return self.weight

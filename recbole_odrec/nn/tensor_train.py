@@ -194,6 +194,11 @@ class SemiTensorTrainEmbedding(nn.Module):
         return self.plan.n_parameters + (0 if self.item_order is None else self.item_order.numel())
 
     @property
+    def n_bytes(self) -> int:
+        """Bytes stored, in float32."""
+        return 4 * self.n_stored
+
+    @property
     def compression_rate(self) -> float:
         """Dense numbers (N * D) for each stored number, a permutation counted as stored."""
         return self.n_items * self.embedding_dim / self.n_stored

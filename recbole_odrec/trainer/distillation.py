@@ -115,11 +115,14 @@ class DistillationTrainer(ResumableTrainer):
         weights, student = self.distillation, self.model
         cases = student.training_cases(interaction)
         teacher_cases = teacher_scores = None
-        if self.teacher is not None:
+        if weights.learns_from_teacher:
             with torch.no_grad():
                 teacher_cases = self.teacher.training_cases(interaction)
                 if weights.kd_weight > 0:
                     teacher_scores = self._teacher_table.raw_scores(teacher_cases.case_repr, self._shared_buffer)
+                    if teacher_cases.added is not None:
+                        items, values = teacher_cases.added
+                        teacher_scores.scatter_add_(1, items, values.to(teacher_scores.dtype))
         total, soft = catalogue_loss(
             student.training_scores(cases.case_repr),
             cases.pos_items,
@@ -127,6 +130,7 @@ class DistillationTrainer(ResumableTrainer):
             teacher_scores=teacher_scores,
             kd_weight=weights.kd_weight,
             temperature=weights.temperature,
+            added=cases.added,
         )
         # One loss with one gradient; what is logged as next_item is what soft targets leave of it.
         parts = {"soft_targets": total} if weights.kd_weight == 1 else {"next_item": total - soft, "soft_targets": soft}

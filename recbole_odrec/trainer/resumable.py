@@ -70,6 +70,9 @@ class ResumableTrainer(Trainer):
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
         self._item_fingerprint = ""
         self._validates = True
+        # A refit repeats the first epochs of the schedule that selected them.
+        self.scheduled_epochs = self.epochs
+        self.epochs = config["refit_epochs"] or self.epochs
 
     # ------------------------------------------------------------------ weight averaging
 
@@ -129,7 +132,7 @@ class ResumableTrainer(Trainer):
     ) -> tuple[float, ...]:
         """One epoch; returns the mean of each part of the loss over batches."""
         train_data.generator.manual_seed(self.config["seed"] + epoch_idx)
-        decayed = 1 - epoch_idx / self.epochs if self.config["learning_rate_decay"] == "linear" else 1
+        decayed = 1 - epoch_idx / self.scheduled_epochs if self.config["learning_rate_decay"] == "linear" else 1
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * decayed
         start = perf_counter()

@@ -14,14 +14,15 @@ from recbole_odrec.nn.item_order import order_by_similarity
 def start_from_teacher(student: ODRec, teacher: nn.Module, learn_order: bool, copy_weights: bool) -> None:
     """Learns the item order from the teacher's table, and copies what of the teacher fits.
 
-    Cores are fitted to the teacher's item table (`SemiTensorTrainEmbedding.fit_`) where the dimensions agree; encoder
-    and read-out are copied where every shape agrees. What does not fit keeps its random start, and the log says so.
+    The item table is fitted to the teacher's (`fit_` of `SemiTensorTrainEmbedding` and `ProductCodesEmbedding`) where
+    the dimensions agree; encoder, read-out and repeat scores are copied where every shape agrees. What does not fit
+    keeps its random start, and the log says so.
 
     Args:
         student: changed in place.
         teacher: with `item_table` and, for the encoder, the same kind of network.
         learn_order: give similar items neighbouring cells; the student's table must have been made with an order.
-        copy_weights: fit the cores and copy the encoder.
+        copy_weights: fit the table and copy the encoder.
     """
     if not (learn_order or copy_weights):
         return
@@ -35,12 +36,14 @@ def start_from_teacher(student: ODRec, teacher: nn.Module, learn_order: bool, co
     if not copy_weights:
         return
     if vectors.shape[1] == table.embedding_dim:
-        kept = table.fit_(vectors, order)
-        log.info(f"student: the cores start with {kept:.0%} of the teacher's item table")
+        kept = table.fit_(vectors) if order is None else table.fit_(vectors, order)
+        log.info(f"student: its item table starts with {kept:.0%} of the teacher's")
     else:
         log.warning(f"student: its item table of {table.embedding_dim} columns does not start from {vectors.shape[1]}")
-    for part in ("encoder", "readout"):
+    for part in ("encoder", "readout", "repeat"):
         ours, theirs = getattr(student, part), getattr(teacher, part, None)
+        if ours is None:
+            continue
         if theirs is not None and _shapes(ours) == _shapes(theirs):
             ours.load_state_dict(theirs.state_dict())
         else:

@@ -1,0 +1,1 @@
+"""Accuracy of students, teachers and RecBole's models on session benchmarks: runs, significance, tables, plots."""

@@ -1,0 +1,70 @@
+"""Two pictures of the accuracy table: what a byte of the item table buys, and who gains, head or tail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING
+
+import matplotlib
+
+from recbole_odrec.files import write_atomically
+
+matplotlib.use("Agg")  # pictures in files: no screen needed
+from matplotlib import pyplot as plt  # after the choice of where it draws
+
+if TYPE_CHECKING:
+    from recbole_odrec.benchmark.accuracy.report import Tested
+
+_TEACHER, _STUDENT, _OTHER = "#1f4e79", "#c8501e", "#7f7f7f"
+_STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "font.size": 9}
+
+
+def plot_size(tested: Mapping[str, Mapping[str, Tested]], path: Path) -> None:
+    """NDCG@20 against the bytes of the item table, a panel a data set."""
+    with plt.rc_context(_STYLE):
+        figure, panels = plt.subplots(1, len(tested), figsize=(5.5 * len(tested), 4.2), squeeze=False)
+        for panel, (dataset, rows) in zip(panels[0], tested.items(), strict=True):
+            for row in rows.values():
+                size, ndcg = row.sizes["item_table_bytes"] / 1e6, mean(row.percent("all", "ndcg@20"))
+                panel.scatter(size, ndcg, color=_color(row), s=60 if row.row.is_bold else 28, zorder=3)
+                panel.annotate(row.row.title, (size, ndcg), xytext=(5, 4), textcoords="offset points", fontsize=7)
+            panel.set(xscale="log", xlabel="item table, MB (log)", ylabel="test NDCG@20, %", title=dataset)
+            panel.margins(x=0.25, y=0.12)
+        _save(figure, path)
+
+
+def plot_head_tail(tested: Mapping[str, Mapping[str, Tested]], path: Path) -> None:
+    """Recall@20 of head and tail targets side by side, a panel a data set."""
+    with plt.rc_context(_STYLE):
+        height = 1.2 + 0.42 * max(len(rows) for rows in tested.values())
+        figure, panels = plt.subplots(1, len(tested), figsize=(6.5 * len(tested), height), squeeze=False)
+        for panel, (dataset, rows) in zip(panels[0], tested.items(), strict=True):
+            names = [row.row.title for row in rows.values()]
+            for shift, group, alpha in ((-0.2, "head", 1.0), (0.2, "tail", 0.5)):
+                places = [place + shift for place in range(len(names))]
+                values = [mean(row.percent(group, "recall@20")) for row in rows.values()]
+                colors = [_color(row) for row in rows.values()]
+                bars = panel.barh(places, values, height=0.38, color=colors, alpha=alpha)
+                panel.bar_label(bars, [f"{group} {value:.1f}" for value in values], padding=3, fontsize=7)
+            panel.set_yticks(range(len(names)), names)
+            panel.invert_yaxis()
+            panel.set(xlabel="test recall@20, %", title=dataset)
+            panel.margins(x=0.18)
+        _save(figure, path)
+
+
+def _color(row: Tested) -> str:
+    if row.row.model == "ODRec":
+        return _STUDENT
+    return _TEACHER if row.row.model.endswith("Teacher") else _OTHER
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.tight_layout()
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=130, metadata={"Software": None})  # the same numbers, the same file
+    plt.close(figure)
+    write_atomically(path, lambda file: file.write(picture.getvalue()))

@@ -1,0 +1,89 @@
+"""Metrics from the rank of each test case's target, and differences between two models with their uncertainty.
+
+Cases of one session are alike, so sessions are what is drawn anew, never cases.
+
+Dimension key: S seeds, C cases, U sessions, B draws.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+CUTOFFS = (5, 10, 20)
+METRICS = tuple(f"{name}@{k}" for name in ("recall", "mrr", "ndcg") for k in CUTOFFS)
+_BLOCK = 500  # draws worked out together
+
+
+class Difference(NamedTuple):
+    """How much better the first of two models is, in the metric's own unit.
+
+    Attributes:
+        mean: first - second, over all cases and seeds.
+        low, high: 95 % interval of draws of sessions.
+        p_worse: share of draws in which the first is worse.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_worse: float
+
+
+def case_values(ranks: np.ndarray, metric: str) -> np.ndarray:
+    """Value of a metric for each case with one target.
+
+    Args:
+        ranks: place of the target from 1, 0 beyond the largest cut-off; any shape.
+        metric: recall@K, mrr@K or ndcg@K.
+    """
+    name, cutoff = metric.split("@")
+    is_hit = (ranks > 0) & (ranks <= int(cutoff))
+    place = np.where(is_hit, ranks, 1)
+    gain = {"recall": np.ones_like(place, dtype=float), "mrr": 1 / place, "ndcg": 1 / np.log2(place + 1)}[name]
+    return gain * is_hit
+
+
+def paired_bootstrap(
+    first: np.ndarray, second: np.ndarray, cases_of_session: np.ndarray, metric: str, draws: int = 10_000, seed: int = 0
+) -> Difference:
+    """Draws sessions with replacement and looks at the same cases under both models, their seeds averaged.
+
+    Args:
+        first, second: ranks [S, C], seeds of either model.
+        cases_of_session: number of cases of each session, in the order of the cases: int [U], sum C.
+        metric: as in `case_values`.
+        draws: B.
+        seed: of the draws.
+
+    Raises:
+        ValueError: sessions that do not add up to the cases, or two models that were not run on the same ones.
+    """
+    if first.shape[1] != second.shape[1] or cases_of_session.sum() != first.shape[1]:
+        raise ValueError(
+            f"{first.shape[1]} and {second.shape[1]} cases in sessions of {cases_of_session.sum()}: expected the same."
+        )
+    gain = case_values(first, metric).mean(0) - case_values(second, metric).mean(0)  # [C]
+    starts = np.cumsum(cases_of_session) - cases_of_session
+    of_session = np.add.reduceat(gain, starts)  # [U]
+    generator, n_sessions = np.random.default_rng(seed), len(cases_of_session)
+    means = []
+    for start in range(0, draws, _BLOCK):
+        drawn = generator.integers(n_sessions, size=(min(_BLOCK, draws - start), n_sessions))
+        means.append(of_session[drawn].sum(1) / cases_of_session[drawn].sum(1))
+    drawn_means = np.concatenate(means)
+    low, high = np.quantile(drawn_means, [0.025, 0.975])
+    return Difference(float(gain.mean()), float(low), float(high), float((drawn_means < 0).mean()))
+
+
+def pack(numbers: np.ndarray) -> str:
+    """Whole numbers from 0 to 65,535 as text for a JSON file."""
+    return base64.b64encode(zlib.compress(numbers.astype("<u2").tobytes(), 9)).decode()
+
+
+def unpack(text: str) -> np.ndarray:
+    """What `pack` was given: int64 [n]."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<u2").astype(np.int64)

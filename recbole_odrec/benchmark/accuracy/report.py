@@ -1,0 +1,178 @@
+"""Tables of the runs there are, and their plots: `results/README.md` and two pictures, made of the JSON files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+
+from recbole_odrec.benchmark.accuracy.ranks import METRICS, Difference, paired_bootstrap, unpack
+from recbole_odrec.benchmark.accuracy.rows import ROWS, TEACHER, Row
+from recbole_odrec.errors import UserError
+from recbole_odrec.evaluation import LENGTHS
+from recbole_odrec.files import write_text
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A row's tested runs on one data set, one a seed."""
+
+    row: Row
+    dataset: str
+    runs: list[dict[str, Any]]
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run["seed"] for run in self.runs]
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        return self.runs[0]["parameters"]
+
+    def percent(self, group: str, metric: str) -> list[float]:
+        """A metric of the test set, in percent, one number a seed; group: all, head, tail or a length."""
+        tests = [run["test"] for run in self.runs]
+        found = [test["lengths"][group] if group in LENGTHS else test[group] for test in tests]
+        return [100 * values[metric] for values in found if values is not None]
+
+    def ranks(self, seeds: Sequence[int]) -> np.ndarray:
+        """Ranks of the test cases, [S, C]."""
+        return np.stack([unpack(run["test_ranks"]) for run in self.runs if run["seed"] in seeds])
+
+
+def read_runs(folder: Path) -> dict[str, dict[str, Tested]]:
+    """Tested runs by data set and row, in the order of `ROWS`.
+
+    Raises:
+        UserError: a file that is no run.
+    """
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for path in sorted(folder.glob("*/*.seed-*.json")):
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))
+            found.setdefault(run["dataset"], {}).setdefault(run["row"], []).append(run)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is not a run of `benchmark accuracy` ({error}); remove it to run it anew."
+            ) from error
+    return {
+        dataset: {name: Tested(row, dataset, rows[name]) for name, row in ROWS.items() if name in rows}
+        for dataset, rows in sorted(found.items(), reverse=True)
+    }
+
+
+def differences(first: Tested, second: Tested) -> dict[str, Difference]:
+    """First minus second in each metric, in percent, over the seeds that both have."""
+    seeds = [seed for seed in first.seeds if seed in second.seeds]
+    sessions = unpack(first.runs[0]["test_sessions"])
+    pair = first.ranks(seeds), second.ranks(seeds)
+    found = {metric: paired_bootstrap(*pair, sessions, metric) for metric in METRICS}
+    return {metric: Difference(100 * d.mean, 100 * d.low, 100 * d.high, d.p_worse) for metric, d in found.items()}
+
+
+def write_report(runs: Path, output: Path) -> list[Path]:
+    """Writes `README.md`, `accuracy-size.png` and `head-tail.png` into `output`; returns their paths.
+
+    Raises:
+        UserError: no tested run yet.
+    """
+    tested = read_runs(runs)
+    if not tested:
+        raise UserError(f"no tested run under {runs}: run `recbole-odrec benchmark accuracy` first.")
+    from recbole_odrec.benchmark.accuracy.plots import plot_head_tail, plot_size
+
+    paths = [output / "README.md", output / "accuracy-size.png", output / "head-tail.png"]
+    write_text(paths[0], "\n".join(_markdown(tested)) + "\n")
+    plot_size(tested, paths[1])
+    plot_head_tail(tested, paths[2])
+    return paths
+
+
+# ---------------------------------------------------------------------- the text
+
+
+def _markdown(tested: dict[str, dict[str, Tested]]) -> Iterator[str]:
+    yield "# Accuracy on session benchmarks\n"
+    yield "Written by `recbole-odrec benchmark accuracy` from `accuracy/*/*.json`; do not edit.\n"
+    yield _SETTING
+    for dataset, rows in tested.items():
+        data = next(iter(rows.values())).runs[0]["data"]
+        parts = zip(data["sessions"], data["cases"], strict=True)
+        train, valid, test = (f"{n_sessions:,} sessions, {n_cases:,} cases" for n_sessions, n_cases in parts)
+        yield f"\n## {dataset}\n"
+        yield f"{data['items']:,} items. Trained on {train}, of them {valid} at first for validation; test: {test}.\n"
+        yield "\n".join(main_table(rows))
+        yield "\nRecall@20 by items of the history, and the epochs that validation chose:\n"
+        yield "\n".join(_length_table(rows))
+        yield from _differences_text(rows)
+        yield f"\n```bash\nrecbole-odrec benchmark accuracy --datasets {dataset}\n```"
+    yield "\n![Accuracy against bytes of the item table](accuracy-size.png)\n"
+    yield "![Recall of head and tail targets](head-tail.png)"
+
+
+_SETTING = """\
+Full ranking over the catalogue; every prefix of a test session is a case with one target; metrics in percent, recall is
+the hit rate (P@K of the papers). Epochs are chosen on validation (the last 10 % of training sessions in time, NDCG@10,
+seed 1); then the model is trained anew on training and validation sessions for so many epochs and meets the test set
+once, the same for every row. Means over the seeds named, ± sample standard deviation. Item table in bytes as it ships:
+float32, or codes of one byte with 8-bit codebooks, which are what was evaluated. Head: the 20 % most frequent items.
+Settings: `properties/dataset/`, and what a row changes, in its JSON file."""
+
+
+def main_table(rows: dict[str, Tested]) -> Iterator[str]:
+    """The main table of one data set, as Markdown lines."""
+    metrics = [f"{name}@{k}" for k in (5, 10, 20) for name in ("recall", "mrr", "ndcg")]
+    yield _line(["model", "item table", "bytes", *metrics, "head recall@20", "tail recall@20", "seeds"])
+    yield _line(["---"] * (len(metrics) + 6))
+    for row in rows.values():
+        sizes = row.sizes
+        rate = 4 * sizes["item_table_dense"] / sizes["item_table_bytes"]
+        wide = _widest(rows) / sizes["item_table_bytes"]
+        stored = "1x" if wide == 1 else f"{max(rate, wide):.1f}x"
+        cells = [_spread(row.percent("all", metric)) for metric in metrics]
+        groups = [_spread(row.percent(group, "recall@20")) for group in ("head", "tail")]
+        title = f"**{row.row.title}**" if row.row.is_bold else row.row.title
+        yield _line([title, stored, _bytes(sizes["item_table_bytes"]), *cells, *groups, ", ".join(map(str, row.seeds))])
+
+
+def _widest(rows: dict[str, Tested]) -> int:
+    return max(row.sizes["item_table_bytes"] for row in rows.values())
+
+
+def _length_table(rows: dict[str, Tested]) -> Iterator[str]:
+    yield _line(["model", *LENGTHS, "epochs"])
+    yield _line(["---"] * (len(LENGTHS) + 2))
+    for row in rows.values():
+        cells = [_spread(row.percent(length, "recall@20")) for length in LENGTHS]
+        yield _line([row.row.title, *cells, str(row.runs[0]["settings"]["refit_epochs"])])
+
+
+def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
+    students = [row for row in rows.values() if row.row.teacher == TEACHER]
+    if TEACHER not in rows or not students:
+        return
+    yield "\nStudent minus teacher in points, seeds paired, with the 95 % interval of 10,000 draws of test sessions:\n"
+    yield _line(["model", *METRICS])
+    yield _line(["---"] * (len(METRICS) + 1))
+    for student in students:
+        found = differences(student, rows[TEACHER])
+        yield _line([student.row.title, *(f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" for d in found.values())])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e6:.2f} MB"

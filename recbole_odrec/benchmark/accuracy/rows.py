@@ -1,0 +1,85 @@
+"""What is compared: one row a model, with the settings in which it differs from its property files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        name: of its files and on the command line.
+        title: what the table calls it.
+        model: ODRec, one of our teachers, or a RecBole model.
+        settings: keys over the property files, `properties/dataset/*.yaml` included.
+        teacher: name of the row whose model is the teacher; "" for none.
+        is_bold: run with three seeds, first of all.
+    """
+
+    name: str
+    title: str
+    model: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str = ""
+    is_bold: bool = False
+
+
+TEACHER, STUDENT, PAPER_TABLE = "sasrec-teacher", "odrec-30x", "odrec-30x-numbers"
+SEEDS = (1, 2, 3)
+
+# RecBole's models at the size of ours. One Adam step size for all, the one that RecBole's own benchmark runs settle on;
+# early stopping finds the epochs, and a refit repeats them.
+_RECBOLE = {
+    "learning_rate": 0.001,
+    "train_batch_size": 512,
+    "epochs": 12,
+    "stopping_step": 1,
+    "loss_type": "CE",
+    "train_neg_sample_args": None,
+}
+_ONE_LAYER = {"hidden_size": 128, "inner_size": 128, "n_layers": 1, "n_heads": 1}
+_NO_TABLE_FROM_TEACHER = {"table": "tensor_train", "init_from_teacher": False}
+
+
+def _student(name: str, title: str, is_bold: bool = False, **settings: Any) -> Row:
+    return Row(name, title, "ODRec", settings, TEACHER, is_bold)
+
+
+ROWS = {
+    row.name: row
+    for row in (
+        Row(TEACHER, "SASRecTeacher", "SASRecTeacher", is_bold=True),
+        _student(STUDENT, "ODRec, codes, 30x in bytes", is_bold=True),
+        _student(
+            PAPER_TABLE, "ODRec, tensor train, 30x in numbers", is_bold=True, **_NO_TABLE_FROM_TEACHER
+        ),
+        _student("odrec-100x", "ODRec, codes, 100x in bytes", compression_rate=100),
+        Row(
+            "core", "CORE", "CORE",
+            {**_RECBOLE, **_ONE_LAYER, "embedding_size": 128, "temperature": 0.07, "DNN_type": "trm"},
+        ),
+        Row(
+            "sasrec", "SASRec", "SASRec",
+            {**_RECBOLE, **_ONE_LAYER, "hidden_dropout_prob": 0.5, "attn_dropout_prob": 0.5},
+        ),
+        Row("narm", "NARM", "NARM", {**_RECBOLE, "embedding_size": 128, "hidden_size": 128}),
+        Row("stamp", "STAMP", "STAMP", {**_RECBOLE, "embedding_size": 128}),
+        Row("gru4rec", "GRU4Rec", "GRU4Rec", {**_RECBOLE, "embedding_size": 128, "hidden_size": 128, "num_layers": 1}),
+        Row("gru4rec-teacher", "GRU4RecTeacher", "GRU4RecTeacher"),
+        Row("paper-teacher", "SASRecTeacher as in the paper", "SASRecTeacher", {"preset": "paper"}),
+        _student("odrec-30x-no-distillation", "... without distillation", kd_weight=0.0, contrastive_weight=0.0),
+        _student("odrec-30x-no-soft-targets", "... without soft targets", kd_weight=0.0),
+        _student("odrec-30x-no-contrastive", "... without contrastive", contrastive_weight=0.0),
+        _student("odrec-30x-predictive", "... with predictive", predictive_weight=0.001),
+        _student(
+            "odrec-30x-numbers-no-distillation", "... without distillation",
+            kd_weight=0.0, contrastive_weight=0.0, **_NO_TABLE_FROM_TEACHER,
+        ),
+        _student("odrec-30x-numbers-tt", "... plain tensor train (t = 1)", stp_factor=1, **_NO_TABLE_FROM_TEACHER),
+        Row("sasrec-narrow", "SASRecTeacher of width 4 (32x)", "SASRecTeacher", {"hidden_size": 4, "inner_size": 4}),
+    )
+}  # fmt: skip

@@ -1,0 +1,165 @@
+"""The runs behind the table: each selects its epochs on validation, or repeats them on all training data and is tested.
+
+A run is one JSON file; one that is there is not run again, and one that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_odrec.benchmark.accuracy.ranks import pack
+from recbole_odrec.benchmark.accuracy.rows import ROWS, SEEDS, Row
+from recbole_odrec.benchmark.machine import machine
+from recbole_odrec.config import make_config
+from recbole_odrec.data.session_dataset import SessionDataset
+from recbole_odrec.data.session_file import session_file_paths
+from recbole_odrec.errors import UserError
+from recbole_odrec.files import write_json
+from recbole_odrec.quick_start import run
+from recbole_odrec.registry import OUR_MODELS
+
+SELECT = "select"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Attributes:
+        dataset: name of the data set.
+        row: what is trained.
+        seed: of the run.
+        selects: train on the training sessions and choose the epochs on validation; otherwise train on both for the
+            epochs chosen, and be tested.
+    """
+
+    dataset: str
+    row: Row
+    seed: int
+    selects: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.row.name}.{SELECT if self.selects else f'seed-{self.seed}'}"
+
+
+def plan_jobs(datasets: Sequence[str], rows: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:
+    """Every run of a table, the rows in bold first: all seeds for them, the first seed for the others."""
+    for is_bold in (True, False):
+        for dataset in datasets:
+            chosen = [row for row in ROWS.values() if row.name in rows and row.is_bold == is_bold]
+            for row in chosen:
+                yield Job(dataset, row, SEEDS[0], selects=True)
+            for seed in seeds if is_bold else seeds[:1]:
+                for row in chosen:
+                    yield Job(dataset, row, seed, selects=False)
+
+
+class Runner:
+    """Carries out jobs.
+
+    Args:
+        results: folder of the JSON files, one folder a data set in it.
+        work: folder of checkpoints and logs.
+        data_path: folder of the data sets.
+        show_progress: progress bars.
+    """
+
+    def __init__(self, results: Path, work: Path, data_path: str, show_progress: bool = True) -> None:
+        self.results, self.work, self.data_path, self.show_progress = results, work, data_path, show_progress
+
+    def path(self, job: Job) -> Path:
+        """The job's file."""
+        return self.results / job.dataset / f"{job.name}.json"
+
+    def is_done(self, job: Job) -> bool:
+        return self.path(job).is_file()
+
+    def carry_out(self, job: Job) -> dict[str, Any]:
+        """Runs a job, after what it builds on, and writes its file; returns the content.
+
+        Raises:
+            UserError: the data set is missing or not in whole sessions.
+        """
+        settings = {**self._common(), **job.row.settings, "seed": job.seed}
+        if not job.selects:
+            settings["refit_epochs"] = self._selected_epochs(job)
+        if job.row.teacher:
+            teacher = Job(job.dataset, ROWS[job.row.teacher], job.seed, job.selects)
+            settings["teacher_checkpoint"] = str(self._checkpoint(teacher))
+        settings["checkpoint_dir"] = str(self._folder(job))
+        result = run(job.row.model, job.dataset, config_dict=settings, resume=self._is_begun(job))
+        report = result["phases"]["student" if job.row.model == "ODRec" else "model"]
+        ranks = np.load(report.pop("test_ranks"))
+        del report["checkpoint"]  # a place on this machine
+        data = self._data(job)
+        content = {
+            "row": job.row.name,
+            "dataset": job.dataset,
+            "seed": job.seed,
+            "stage": "selected on validation" if job.selects else "refit on training and validation",
+            "data": {
+                "items": data.item_num - 1,
+                "sessions": [part.n_sessions for part in data.parts],
+                "cases": [part.n_cases for part in data.parts],
+            },
+            "settings": {**job.row.settings, **({} if job.selects else {"refit_epochs": settings["refit_epochs"]})},
+            **report,
+            "config": _of_interest(result["config"]),
+            "machine": machine(),
+            "versions": result["versions"],
+        }
+        if job.selects:
+            content["test"] = None  # looked at after the refit alone
+        else:
+            content["test_ranks"] = pack(ranks)
+            content["test_sessions"] = pack(np.diff(data.parts[-1].starts) - data.parts[-1].n_given)
+        write_json(self.path(job), content)
+        return content
+
+    # ------------------------------------------------------------------ what a job builds on
+
+    def _selected_epochs(self, job: Job) -> int:
+        selection = Job(job.dataset, job.row, SEEDS[0], selects=True)
+        if not self.is_done(selection):
+            self.carry_out(selection)
+        return json.loads(self.path(selection).read_text(encoding="utf-8"))["best_epoch"] + 1
+
+    def _checkpoint(self, teacher: Job) -> Path:
+        """Weights of the teacher's run, run again where its folder is gone."""
+        phase = "model/best.pth"
+        found = [path.parent / phase for path in self._folder(teacher).glob("*/result.json")]
+        if not (self.is_done(teacher) and found):
+            self.carry_out(teacher)
+            found = [path.parent / phase for path in self._folder(teacher).glob("*/result.json")]
+        return max(found, key=lambda path: path.stat().st_mtime)
+
+    def _folder(self, job: Job) -> Path:
+        return self.work / job.dataset / job.name
+
+    def _is_begun(self, job: Job) -> bool:
+        begun = [path.parent for path in self._folder(job).glob("*/run.json")]
+        return job.row.model in OUR_MODELS and any(not (folder / "result.json").is_file() for folder in begun)
+
+    def _common(self) -> dict[str, Any]:
+        return {"data_path": self.data_path, "show_progress": self.show_progress, "state": "WARNING"}
+
+    def _data(self, job: Job) -> SessionDataset:
+        config = make_config(job.row.model, job.dataset, config_dict={**self._common(), **job.row.settings})
+        if not session_file_paths(config):
+            raise UserError(
+                f"{job.dataset}: benchmark accuracy needs session files of `recbole-odrec convert`, one session a line."
+            )
+        return SessionDataset(config)
+
+
+def _of_interest(config: dict[str, Any]) -> dict[str, Any]:
+    """Of a configuration what can change the numbers, without what RecBole notes of its own."""
+    kept = ("learning_rate", "train_batch_size", "epochs", "stopping_step", "valid_metric", "MAX_ITEM_LIST_LENGTH")
+    return {key: config[key] for key in kept}

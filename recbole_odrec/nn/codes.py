@@ -1,0 +1,194 @@
+"""Item table as product codes: each row is a few bytes that name entries of small codebooks.
+
+The embedding is cut into M equal parts; codebook m holds K vectors for part m, and an item stores which of them it
+takes (Jegou et al. 2011). Codes are set once, from a trained table (`fit_`); the codebooks are trained. A session's
+scores need M x K products and then M look-ups an item, with no N x D table (RecJPQ, Petrov and Macdonald 2024).
+
+Dimension key: B queries, N items, D embedding, M codebooks, K entries of each, W = D / M.
+"""
+
+from __future__ import annotations
+
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recbole_odrec.nn.product import ScoreBuffer, product
+
+DEFAULT_STD = 0.02
+ENTRIES = 256  # K: a code is a byte
+_FEW_QUERIES = 16  # from here on, rows are rebuilt block by block: one product beats M look-ups a score
+_ITEM_BLOCK = 4096
+
+
+class ProductCodesEmbedding(nn.Module):
+    """An embedding of `n_items` rows and `embedding_dim` columns stored as `n_codes` bytes a row and their codebooks.
+
+    The codebooks ship as 8-bit integers with one scale each. Training sees them rounded (the gradient passes through),
+    so that what is trained, evaluated and shipped is one table.
+
+    Args:
+        n_items: number of rows N, the padding row included.
+        embedding_dim: number of columns D.
+        n_codes: M, a divisor of D.
+        padding_idx: a row that is exactly zero in every path and gets no gradient; None for no such row.
+        std: standard deviation of the entries after `reset_parameters`.
+        seed: of the random codes that stand until `fit_`, and of the clustering.
+
+    Raises:
+        ValueError: D cannot be cut into M parts.
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        embedding_dim: int,
+        n_codes: int = 16,
+        padding_idx: int | None = 0,
+        std: float = DEFAULT_STD,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if n_codes < 1 or embedding_dim % n_codes:
+            raise ValueError(f"n_codes={n_codes} must divide embedding_dim={embedding_dim}.")
+        self.n_items, self.embedding_dim, self.n_codes = int(n_items), int(embedding_dim), int(n_codes)
+        self.padding_idx, self.std, self.seed = padding_idx, std, seed
+        generator = torch.Generator().manual_seed(seed)
+        codes = torch.randint(ENTRIES, (self.n_items, n_codes), generator=generator, dtype=torch.uint8)
+        self.register_buffer("codes", codes)  # [N, M]
+        self.codebooks = nn.Parameter(torch.empty(n_codes, ENTRIES, embedding_dim // n_codes))  # [M, K, W]
+        self.reset_parameters()
+
+    @classmethod
+    def from_compression_rate(
+        cls, n_items: int, embedding_dim: int, compression_rate: float = 30, **kwargs: object
+    ) -> ProductCodesEmbedding:
+        """The table with the most codes whose dense float32 bytes are at least `compression_rate` times its own.
+
+        Raises:
+            ValueError: no number of codes reaches the rate, with the highest that one does.
+        """
+        rates = {m: _rate(n_items, embedding_dim, m) for m in range(1, embedding_dim + 1) if embedding_dim % m == 0}
+        reaching = [m for m, rate in rates.items() if rate >= compression_rate]
+        if not reaching:
+            raise ValueError(
+                f"compression_rate={compression_rate} cannot be reached by codes for {n_items} items of "
+                f"{embedding_dim} columns: the codebooks alone weigh {ENTRIES * embedding_dim} bytes; at most "
+                f"{max(rates.values()):.1f}."
+            )
+        return cls(n_items, embedding_dim, max(reaching), **kwargs)  # type: ignore[arg-type]  # padding_idx, std, seed
+
+    def reset_parameters(self) -> None:
+        """Normal codebooks."""
+        nn.init.normal_(self.codebooks, std=self.std)
+
+    @torch.no_grad()
+    def fit_(self, matrix: Tensor) -> float:
+        """Learns codes and codebooks from a table: k-means in each part of the embedding.
+
+        Args:
+            matrix: table to approximate [N, D].
+
+        Returns:
+            Share of the table's squared norm that is kept, 0 to 1.
+
+        Raises:
+            ValueError: a matrix of another shape.
+        """
+        if matrix.shape != (self.n_items, self.embedding_dim):
+            raise ValueError(f"matrix {tuple(matrix.shape)}, expected ({self.n_items}, {self.embedding_dim}).")
+        parts = matrix.detach().float().cpu().view(self.n_items, self.n_codes, -1)
+        first = 0 if self.padding_idx is None else 1  # the padding row stands for no item
+        for m in range(self.n_codes):
+            vectors = parts[first:, m].numpy()
+            k = min(ENTRIES, len(vectors))
+            clusters = KMeans(k, n_init=1, max_iter=25, random_state=self.seed).fit(vectors)
+            self.codes[first:, m] = torch.as_tensor(clusters.labels_, dtype=torch.uint8)
+            self.codebooks[m, :k] = torch.as_tensor(clusters.cluster_centers_, dtype=self.codebooks.dtype)
+        return 1 - ((self.to_matrix() - matrix).square().sum() / matrix.square().sum()).item()
+
+    # ------------------------------------------------------------------ sizes
+
+    @property
+    def zero_item(self) -> int | None:
+        """The column that is 0 whatever `raw_scores` gives there."""
+        return self.padding_idx
+
+    @property
+    def n_stored(self) -> int:
+        """Numbers stored: codes and codebook entries."""
+        return self.codes.numel() + self.codebooks.numel()
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes stored: a byte a code, a byte a codebook number, four a codebook's scale."""
+        return self.n_stored + 4 * self.n_codes
+
+    @property
+    def compression_rate(self) -> float:
+        """Dense bytes (4 N D) for each byte stored."""
+        return _rate(self.n_items, self.embedding_dim, self.n_codes)
+
+    def extra_repr(self) -> str:
+        return f"{self.n_items}, {self.embedding_dim}, n_codes={self.n_codes}, bytes={self.n_bytes:,}"
+
+    # ------------------------------------------------------------------ the three paths
+
+    def rounded_codebooks(self) -> Tensor:
+        """[M, K, W] as they ship: multiples of each codebook's scale; the gradient passes as if they were not."""
+        books = self.codebooks
+        step = self.scales().view(-1, 1, 1)
+        return books + ((books / step).round() * step - books).detach()
+
+    def scales(self) -> Tensor:
+        """What one step of each codebook's integers is worth: [M]."""
+        largest = self.codebooks.detach().abs().amax((1, 2))
+        return torch.where(largest > 0, largest / 127, torch.ones_like(largest))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Rows of the table: ids [...] -> [..., D]."""
+        flat = ids.reshape(-1)
+        rows = self._decode(self.codes[flat])
+        if self.padding_idx is not None:
+            rows = rows * (flat != self.padding_idx).unsqueeze(-1)
+        return rows.view(*ids.shape, self.embedding_dim)
+
+    def _decode(self, codes: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Rows of given codes: [n, M] -> [n, D]."""
+        books = self.rounded_codebooks().flatten(0, 1)  # [M K, W]
+        first = ENTRIES * torch.arange(self.n_codes, device=codes.device, dtype=torch.int32)
+        return F.embedding(codes.int() + first, books if dtype is None else books.to(dtype)).flatten(1)
+
+    def to_matrix(self) -> Tensor:
+        """The full table [N, D]: for tests and small tables."""
+        return self.forward(torch.arange(self.n_items, device=self.codes.device))
+
+    def scores(self, query: Tensor) -> Tensor:
+        """Inner products of each query with every item, without building the table: [B, D] -> [B, N]."""
+        scores = self._look_up(query) if len(query) < _FEW_QUERIES else self._by_blocks(query)
+        if self.padding_idx is not None:
+            scores = scores.index_fill(1, torch.tensor([self.padding_idx], device=scores.device), 0)
+        return scores
+
+    def _look_up(self, query: Tensor) -> Tensor:
+        """A product with each codebook entry, then the sum of each item's: [B, D] -> [B, N]."""
+        parts = query.view(len(query), self.n_codes, -1)
+        table = torch.einsum("bmw,mkw->bmk", parts, self.rounded_codebooks())
+        codes = self.codes.int()
+        return sum(table[:, m].index_select(1, codes[:, m]) for m in range(self.n_codes))
+
+    def _by_blocks(self, query: Tensor) -> Tensor:
+        return torch.cat([query @ self._decode(block).T for block in self.codes.split(_ITEM_BLOCK)], dim=1)
+
+    def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
+        """`scores` for training, at the precision asked for: [B, D] -> [B, N], in the buffer if there is one.
+
+        A step scores hundreds of sessions: the rows are rebuilt once for all of them. What stands in the padding
+        column (`zero_item`) is for the loss to ignore.
+        """
+        return product(query, self._decode(self.codes, dtype), buffer, dtype)
+
+
+def _rate(n_items: int, embedding_dim: int, n_codes: int) -> float:
+    return 4 * n_items * embedding_dim / (n_items * n_codes + ENTRIES * embedding_dim + 4 * n_codes)
