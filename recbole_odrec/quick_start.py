@@ -26,7 +26,7 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
 from recbole_odrec.files import write_atomically, write_json
 from recbole_odrec.registry import OUR_MODELS, model_class
-from recbole_odrec.run_folder import find_unfinished, new_run_folder
+from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.settings import DistillationConfig, parse
 from recbole_odrec.trainer import DistillationTrainer, ResumableTrainer, checkpoint
 from recbole_odrec.trainer.resumable import phase_log
@@ -62,11 +62,11 @@ def run(
         if resume:
             raise UserError(f"--resume continues {', '.join(OUR_MODELS)}; RecBole's {model} keeps no exact state.")
         return _run_baseline(config)
-    run_dir = find_unfinished(config, resume) if resume else None
+    run_dir, identity = find_unfinished(config, resume) if resume else None, identify(config)
     train_data, valid_data, test_data = _prepare_data(config)
     _check_models(config, train_data)
     # Only now, with all input checked, does the run write anything.
-    run_dir = run_dir or new_run_folder(config)
+    run_dir = run_dir or new_run_folder(config, identity)
     _start_logging(config, train_data)
     if config["model"] == "ODRec":
         phases = _run_odrec(config, run_dir, train_data, valid_data, test_data, bool(resume))
@@ -115,25 +115,27 @@ def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any,
 def _run_baseline(config: Config) -> dict[str, Any]:
     """A RecBole model with RecBole's own data set, loaders and trainer, reported as ours are."""
     init_seed(config["seed"], config["reproducibility"])
+    identity = identify(config)
     train_data, valid_data, test_data = data_preparation(config, _baseline_dataset(config))
     if config["refit_epochs"]:
         valid_data = None
     model = _build_model(config, train_data)
-    run_dir = new_run_folder(config)
+    run_dir = new_run_folder(config, identity)
     _start_logging(config, train_data)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.saved_model_file = str(run_dir / "best.pth")
     start = perf_counter()
     trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
-    seconds = perf_counter() - start
+    seconds, best_epoch = perf_counter() - start, None
     if Path(trainer.saved_model_file).is_file():
         # RecBole pickles its Config; this file is the one that this very run has just written.
         best = torch.load(trainer.saved_model_file, map_location=config["device"], weights_only=False)
         model.load_state_dict(best["state_dict"])
         model.load_other_parameter(best.get("other_parameter"))
+        best_epoch = int(best["epoch"])
     is_head = head_items(train_data._dataset) if train_data.is_sequential else None
     report = _phase_report(trainer, valid_data, test_data, is_head, run_dir / "model")
-    report.update(seconds=round(seconds, 3), checkpoint=trainer.saved_model_file)
+    report.update(seconds=round(seconds, 3), best_epoch=best_epoch, checkpoint=trainer.saved_model_file)
     return _finish(config, run_dir, {"model": report})
 
 

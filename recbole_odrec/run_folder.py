@@ -14,8 +14,8 @@ from recbole_odrec.files import write_json
 from recbole_odrec.trainer import checkpoint
 
 
-def new_run_folder(config: Config) -> Path:
-    """Makes `<checkpoint_dir>/<model>-<dataset>-<time>/` and notes in it what it is a run of."""
+def new_run_folder(config: Config, identity: dict[str, Any]) -> Path:
+    """Makes `<checkpoint_dir>/<model>-<dataset>-<time>/` and notes in it what it is a run of (`identify`)."""
     parent = Path(config["checkpoint_dir"])
     name = f"{config['model']}-{config['dataset']}-{get_local_time()}"
     for attempt in range(1, 1000):
@@ -24,7 +24,7 @@ def new_run_folder(config: Config) -> Path:
             folder.mkdir(parents=True)
         except FileExistsError:  # another run started within this second
             continue
-        write_json(folder / "run.json", _identity(config))
+        write_json(folder / "run.json", identity)
         return folder
     raise UserError(f"no free run folder {parent / name}.")
 
@@ -40,18 +40,14 @@ def find_unfinished(config: Config, resume: bool | str) -> Path:
         noted = _read(folder)
         if noted is None:
             raise UserError(f"--resume={resume}: not a run folder (no run.json in it).")
-        if noted["fingerprint"] != _identity(config)["fingerprint"]:
+        if noted["fingerprint"] != identify(config)["fingerprint"]:
             raise UserError(f"--resume={resume}: a run of another configuration ({_difference(noted, config)}).")
         return folder
     folders = Path(config["checkpoint_dir"]).glob(f"{config['model']}-{config['dataset']}-*")
     newest_first = sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)
     for folder in newest_first:
         noted = _read(folder)
-        if (
-            noted
-            and noted["fingerprint"] == _identity(config)["fingerprint"]
-            and not (folder / "result.json").is_file()
-        ):
+        if noted and noted["fingerprint"] == identify(config)["fingerprint"] and not (folder / "result.json").is_file():
             return folder
     raise UserError(
         f"nothing to resume: no unfinished run of this configuration under {config['checkpoint_dir']}/ "
@@ -59,7 +55,8 @@ def find_unfinished(config: Config, resume: bool | str) -> Path:
     )
 
 
-def _identity(config: Config) -> dict[str, Any]:
+def identify(config: Config) -> dict[str, Any]:
+    """What a configuration is, taken before a data set is read: data sets add to it."""
     return {"fingerprint": checkpoint.fingerprint(config), "config": checkpoint.plain_config(config)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from recbole.config import Config
@@ -93,7 +94,13 @@ def test_head_and_tail_metrics_are_those_of_their_cases(small_config) -> None:
         gains = torch.where(rank[member] < 100, 1 / torch.log2(rank[member] + 2.0), 0.0)
         assert results[group]["recall@100"] == pytest.approx(hits.mean().item(), abs=1e-8)
         assert results[group]["ndcg@100"] == pytest.approx(gains.double().mean().item(), abs=1e-6)
-    assert results["cases"] == {"head": int(is_head[target].sum()), "tail": int((~is_head[target]).sum())}
+    cases = results["cases"]
+    assert (cases["head"], cases["tail"]) == (int(is_head[target].sum()), int((~is_head[target]).sum()))
+    np.testing.assert_array_equal(results["ranks"], torch.where(rank < 100, rank + 1, 0).numpy())
+    is_long = rows["item_length"] >= 11
+    assert cases["11-20"] == int(is_long.sum()) > 100
+    assert results["lengths"]["11-20"]["recall@100"] == pytest.approx((rank[is_long] < 100).double().mean().item())
+    assert results["lengths"]["21+"] is None  # MAX_ITEM_LIST_LENGTH is 20 here
 
 
 def test_a_group_without_cases_is_none(small_config) -> None:
@@ -126,7 +133,7 @@ def test_result_holds_what_a_run_is_judged_by(small_config) -> None:
     assert student["parameters"]["compression_rate"] >= 2
     assert student["parameters"]["item_table"] < n_items * 16 / 2
     for phase in (teacher, student):
-        assert set(phase["test"]) == {"all", "head", "tail", "cases"}
+        assert set(phase["test"]) == {"all", "head", "tail", "lengths", "cases"}
         assert phase["test"]["cases"]["head"] + phase["test"]["cases"]["tail"] == 120
         assert len(phase["seconds_per_epoch"]) == 2
         assert phase["seconds"] == pytest.approx(sum(phase["seconds_per_epoch"]), abs=0.01)

@@ -9,6 +9,7 @@ Dimension key: B queries, N items, D embedding, M codebooks, K entries of each, 
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
@@ -102,10 +103,12 @@ class ProductCodesEmbedding(nn.Module):
         first = 0 if self.padding_idx is None else 1  # the padding row stands for no item
         for m in range(self.n_codes):
             vectors = parts[first:, m].numpy()
-            k = min(ENTRIES, len(vectors))
+            # Fewer distinct vectors than entries: the rest would stay empty.
+            k = min(ENTRIES, len(np.unique(vectors, axis=0)))
             clusters = KMeans(k, n_init=1, max_iter=25, random_state=self.seed).fit(vectors)
             self.codes[first:, m] = torch.as_tensor(clusters.labels_, dtype=torch.uint8)
             self.codebooks[m, :k] = torch.as_tensor(clusters.cluster_centers_, dtype=self.codebooks.dtype)
+            self.codebooks[m, k:] = 0
         return 1 - ((self.to_matrix() - matrix).square().sum() / matrix.square().sum()).item()
 
     # ------------------------------------------------------------------ sizes

@@ -70,6 +70,7 @@ class ResumableTrainer(Trainer):
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
         self._item_fingerprint = ""
         self._validates = True
+        self._step, self._steps_an_epoch = 0, 1
         # A refit repeats the first epochs of the schedule that selected them.
         self.scheduled_epochs = self.epochs
         self.epochs = config["refit_epochs"] or self.epochs
@@ -81,8 +82,18 @@ class ResumableTrainer(Trainer):
         if isinstance(optimizer, (Adam, AdamW)):
             for group in optimizer.param_groups:
                 group["fused"] = True  # one pass over each weight; the same numbers to rounding
+        optimizer.register_step_pre_hook(self._decay_learning_rate)
         optimizer.register_step_post_hook(self._update_average)
         return optimizer
+
+    def _decay_learning_rate(self, optimizer: Optimizer, *_: object) -> None:
+        """The share of the learning rate that this step gets: all of it, or less and less until the last step."""
+        share = 1.0
+        if self.config["learning_rate_decay"] == "linear":
+            share = max(1 - self._step / (self.scheduled_epochs * self._steps_an_epoch), 0.0)
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate * share
+        self._step += 1
 
     def _update_average(self, *_: object) -> None:
         if self.average is not None:
@@ -132,9 +143,8 @@ class ResumableTrainer(Trainer):
     ) -> tuple[float, ...]:
         """One epoch; returns the mean of each part of the loss over batches."""
         train_data.generator.manual_seed(self.config["seed"] + epoch_idx)
-        decayed = 1 - epoch_idx / self.scheduled_epochs if self.config["learning_rate_decay"] == "linear" else 1
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * decayed
+        self._steps_an_epoch = len(train_data)
+        self._step = epoch_idx * self._steps_an_epoch
         start = perf_counter()
         total = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         self.epoch_seconds.append(perf_counter() - start)

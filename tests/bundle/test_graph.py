@@ -13,7 +13,10 @@ from recbole_odrec.bundle.recommender import open_session
 from recbole_odrec.nn import (
     DenseEmbedding,
     GRUEncoder,
+    ItemAttentionReadout,
     LastStateReadout,
+    ProductCodesEmbedding,
+    RepeatScores,
     SelfAttentionEncoder,
     SemiTensorTrainEmbedding,
     SoftAttentionReadout,
@@ -30,6 +33,7 @@ TABLES = {
     "fewer rows than k": lambda: SemiTensorTrainEmbedding(N, D, [3, 40], [6, 4], 4, 2, std=1),
     "one full row": lambda: SemiTensorTrainEmbedding(N, D, [1, N], [6, 4], 4, 2, std=1),
     "three cores": lambda: SemiTensorTrainEmbedding(N, D, [4, 5, 6], [3, 2, 4], [1, 6, 4, 1], 2, std=1),
+    "codes": lambda: ProductCodesEmbedding(N, D, 6, std=1),
     "four cores": lambda: SemiTensorTrainEmbedding(N, D, [3, 3, 4, 4], [2, 3, 2, 2], [1, 2, 4, 2, 1], 2, std=1),
 }
 ENCODERS = {
@@ -37,7 +41,11 @@ ENCODERS = {
     "three heads": lambda: SelfAttentionEncoder(D, L, n_heads=3, inner_size=20, initializer_range=0.3),
     "gru": lambda: GRUEncoder(D, n_layers=2),
 }
-READOUTS = {"soft attention": lambda: SoftAttentionReadout(D, 0.3), "last": LastStateReadout}
+READOUTS = {
+    "soft attention": lambda: SoftAttentionReadout(D, 0.3),
+    "item attention": lambda: ItemAttentionReadout(D, L),
+    "last": LastStateReadout,
+}
 
 
 def randomize_biases(module: torch.nn.Module) -> None:
@@ -58,18 +66,33 @@ def sessions(seed: int = 0, batch: int = 6) -> torch.Tensor:
 @torch.no_grad()
 def oracle(parts: tuple, item_seq: torch.Tensor, exclude_seen: bool = False) -> torch.Tensor:
     """Scores of every item, -inf where it must not be served."""
-    table, encoder, readout = parts
-    scores = table.scores(readout(encoder(table(item_seq)), item_seq != 0))
+    table, encoder, readout, *repeat = parts
+    items = table(item_seq)
+    hidden, is_item = encoder(items), item_seq != 0
+    scores = table.scores(readout(hidden, is_item, items))
+    if repeat:
+        added = repeat[0](hidden, torch.arange(len(item_seq)), is_item.sum(1) - 1)
+        scores = scores.scatter_add(1, item_seq, added)
     scores[:, 0] = -torch.inf
     return scores.scatter(1, item_seq, -torch.inf) if exclude_seen else scores
 
 
-def build(table: str, encoder: str = "one head", readout: str = "last", precision: str = "fp32", k: int = K):
+def build(
+    table: str,
+    encoder: str = "one head",
+    readout: str = "last",
+    precision: str = "fp32",
+    k: int = K,
+    repeats: bool = False,
+):
     torch.manual_seed(1)
     parts = (TABLES[table](), ENCODERS[encoder]().eval(), READOUTS[readout]())
+    if repeats:
+        parts = (*parts, RepeatScores(D, L))
+        torch.nn.init.normal_(parts[-1].query.weight)
     for part in parts[1:]:
         randomize_biases(part)
-    model = build_session_model(*parts, topk=k, precision=precision)
+    model = build_session_model(*parts[:3], topk=k, precision=precision, repeat=parts[3] if repeats else None)
     session = open_session(model.SerializeToString())
 
     def run(item_seq: torch.Tensor, **flags: object) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +126,21 @@ def test_every_encoder_and_readout(table: str, encoder: str, readout: str) -> No
     assert_equal_top(run, parts, sessions())
 
 
-@pytest.mark.parametrize("table", ["dense", "two cores", "fewer rows than k", "three cores"])
+@pytest.mark.parametrize("table", ["dense", "two cores", "fewer rows than k", "codes"])
+def test_items_of_the_session_have_scores_of_their_own(table: str) -> None:
+    """Some occur twice, some are lifted into the list, some pushed out of it."""
+    parts, _, run = build(table, readout="item attention", repeats=True)
+    item_seq = sessions(batch=12)
+    item_seq[:, 2] = torch.where(item_seq[:, 2] > 0, item_seq[:, 0], 0)
+    assert_equal_top(run, parts, item_seq)
+    assert_equal_top(run, parts, item_seq, exclude_seen=True)
+    assert_equal_top(run, parts, sessions(3, batch=1)[:, :1])
+    ids, _ = run(item_seq)
+    own = [set(row.tolist()) & set(best) for row, best in zip(item_seq, ids.tolist(), strict=True)]
+    assert 0 < sum(map(len, own)) < sum(len(set(row.tolist()) - {0}) for row in item_seq)
+
+
+@pytest.mark.parametrize("table", ["dense", "two cores", "fewer rows than k", "three cores", "codes"])
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_fewer_bits_stay_near(table: str, precision: str) -> None:
     parts, model, run = build(table, precision=precision)

@@ -209,3 +209,31 @@ def test_our_models_run_on_whole_sessions(sources: Path) -> None:
     result = run("ODRec", "whole", config_dict={**settings("whole"), "score_dtype": "bfloat16", "epochs": 1})
     report = result["phases"]["student"]["test"]
     assert report["cases"]["head"] + report["cases"]["tail"] == 6 * 28
+
+
+def test_a_refit_trains_on_validation_sessions_too_for_exactly_so_many_epochs(sources: Path) -> None:
+    convert("--name", "whole", "--output", ".", *plain(sources))
+    parts = SessionDataset(make_config("ODRec", "whole", config_dict=settings("whole"))).build()
+    refit = settings("whole", refit_epochs=2)
+    joined = SessionDataset(make_config("ODRec", "whole", config_dict=refit)).build()
+    assert raw_rows(joined[0], 20) == raw_rows(parts[0], 20) + raw_rows(parts[1], 20)
+    assert raw_rows(joined[2], 20) == raw_rows(parts[2], 20)
+    result = run("ODRec", "whole", config_dict={**refit, "epochs": 5, "learning_rate_decay": "linear"})
+    for phase in result["phases"].values():
+        assert len(phase["seconds_per_epoch"]) == 2
+        assert phase["best_epoch"] == 1
+        assert phase["valid"] is None
+    baseline = run("GRU4Rec", "whole", config_dict={**refit, "epochs": 2})["phases"]["model"]
+    assert baseline["valid"] is None
+    assert baseline["best_epoch"] == 1
+
+
+def test_a_run_on_session_files_is_found_again(sources: Path) -> None:
+    convert("--name", "whole", "--output", ".", *plain(sources))
+    values = settings("whole")
+    del values["compression_rate"]
+    first = run("SASRecTeacher", "whole", config_dict=values)
+    Path(first["path"]).unlink()
+    again = run("SASRecTeacher", "whole", config_dict=values, resume=True)
+    assert again["path"] == first["path"]
+    assert again["phases"]["model"]["test"] == first["phases"]["model"]["test"]

@@ -104,12 +104,15 @@ def test_batches_hold_the_cases_asked_for(small_config) -> None:
     assert max(sizes) < 300 + 20  # the last window of a batch may reach over by less than its length
 
 
+@pytest.mark.parametrize("settings", [{}, {"readout": "item_attention", "repeat_scores": True}])
 @pytest.mark.parametrize("model_class", [SASRecTeacher, GRU4RecTeacher, ODRec])
-def test_loss_and_gradient_equal_those_of_prefix_rows(small_config, model_class: type) -> None:
+def test_loss_and_gradient_equal_those_of_prefix_rows(small_config, model_class: type, settings: dict) -> None:
     """One pass over a session equals a pass for each of its prefixes: float64, no dropout."""
-    config = small_config(model_class.__name__, MAX_ITEM_LIST_LENGTH=1000, train_batch_size=100_000)
+    config = small_config(model_class.__name__, MAX_ITEM_LIST_LENGTH=1000, train_batch_size=100_000, **settings)
     train = SessionDataset(config).build()[0]
     model = model_class(config, train).double().eval()
+    if model.repeat is not None:
+        torch.nn.init.normal_(model.repeat.query.weight)
     windows = next(iter(SessionWindowLoader(config, train)))
     windows = windows[windows["item_length"] <= 25]
     assert len(windows) >= 10
@@ -123,7 +126,7 @@ def test_loss_and_gradient_equal_those_of_prefix_rows(small_config, model_class:
     ]
     item_seq = torch.nn.utils.rnn.pad_sequence([items for items, _ in prefix_rows], batch_first=True)
     pos_items = torch.stack([n for _, n in prefix_rows])
-    plain = F.cross_entropy(model.item_table.scores(model(item_seq)), pos_items)
+    plain = F.cross_entropy(model.scores_of(item_seq, model.item_table(item_seq)), pos_items)
     fast = model.calculate_loss(windows)
     torch.testing.assert_close(fast, plain, rtol=1e-10, atol=0)
     parameters = [p for p in model.parameters() if p.requires_grad]

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recbole_odrec.losses import Recombination, at_once, catalogue_loss, contrastive_loss, predictive_loss
+from recbole_odrec.losses import (
+    AddedScores,
+    Recombination,
+    at_once,
+    catalogue_loss,
+    contrastive_loss,
+    predictive_loss,
+)
 from recbole_odrec.nn import SemiTensorTrainEmbedding
 from recbole_odrec.nn.product import ScoreBuffer
 
@@ -46,6 +53,25 @@ class TestCatalogueLoss:
         torch.testing.assert_close(raw.grad, scores.grad, rtol=tolerance, atol=tolerance)
         hard = (1 - kd_weight) * F.cross_entropy(scores[:, :n_items].masked_fill(is_zero, 0), pos_items)
         torch.testing.assert_close(got.total - got.soft_targets, hard, rtol=tolerance, atol=10 * tolerance)
+
+    @pytest.mark.parametrize("kd_weight", [0.0, 0.3, 1.0])
+    @pytest.mark.parametrize("zero_item", [None, 0])
+    def test_what_is_added_counts_as_part_of_the_scores(self, kd_weight, zero_item, monkeypatch) -> None:
+        monkeypatch.setattr("recbole_odrec.losses.catalogue._CPU_BLOCK", 300)
+        raw = torch.randn(10, 97, dtype=torch.float64, requires_grad=True)
+        values = torch.randn(10, 6, dtype=torch.float64, requires_grad=True)
+        items = torch.randint(1, 20, (10, 6))  # some twice
+        teacher, pos_items = torch.randn(10, 97, dtype=torch.float64), items[:, 0]
+        got = catalogue_loss(
+            raw * 1, pos_items, 97, zero_item, teacher, kd_weight, 2.0, added=AddedScores(items, values)
+        ).total
+        of_raw, of_values = torch.autograd.grad(1.7 * got, (raw, values))
+        is_kept = torch.arange(97) != (-1 if zero_item is None else zero_item)
+        plain = plain_loss((raw * is_kept).scatter_add(1, items, values), pos_items, teacher, kd_weight, 2.0)
+        expected = torch.autograd.grad(1.7 * plain, (raw, values))
+        torch.testing.assert_close(got, plain, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(of_raw, expected[0], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(of_values, expected[1], rtol=1e-12, atol=1e-12)
 
     def test_bfloat16_scores_are_summed_in_float32(self) -> None:
         scores, teacher = torch.randn(4, 20_000).bfloat16(), torch.randn(4, 20_000).bfloat16()

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recbole_odrec.nn import DenseEmbedding, GRUEncoder, LastStateReadout, SelfAttentionEncoder, SoftAttentionReadout
+from recbole_odrec.nn import (
+    DenseEmbedding,
+    GRUEncoder,
+    ItemAttentionReadout,
+    LastStateReadout,
+    SelfAttentionEncoder,
+    SoftAttentionReadout,
+)
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -32,13 +39,31 @@ def test_soft_attention_equals_the_formula_for_any_mask(hidden: torch.Tensor) ->
     assert torch.equal(readout(hidden, mask)[2], torch.zeros(8, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("readout", [SoftAttentionReadout(8, 0.5), LastStateReadout()])
+def test_item_attention_equals_the_formula(hidden: torch.Tensor) -> None:
+    readout = ItemAttentionReadout(8, 7, scale=5.0).double()
+    for parameter in (*readout.state.parameters(), readout.query.bias, readout.distance_bias):
+        torch.nn.init.normal_(parameter)
+    items = torch.randn(3, 6, 8, dtype=torch.float64)
+    mask = torch.arange(6) < torch.tensor([[6], [3], [1]])
+    result = readout(hidden, mask, items)
+    for session, end in enumerate((5, 2, 0)):
+        query = readout.query.weight @ hidden[session, end] + readout.query.bias
+        logit = [
+            query @ (readout.key.weight @ hidden[session, t]) / 8**0.5 + readout.distance_bias[end - t]
+            for t in range(end + 1)
+        ]
+        weight = torch.stack(logit).softmax(0)
+        mixed = weight @ items[session, : end + 1] + readout.state.weight @ hidden[session, end] + readout.state.bias
+        torch.testing.assert_close(result[session], readout.log_scale.exp() * mixed / mixed.norm(), **EXACT)
+
+
+@pytest.mark.parametrize("readout", [SoftAttentionReadout(8, 0.5), ItemAttentionReadout(8, 6), LastStateReadout()])
 def test_every_prefix_equals_reading_out_each_prefix(readout: torch.nn.Module, hidden: torch.Tensor) -> None:
-    readout = readout.double()
-    together = readout.every_prefix(hidden)
+    readout, items = readout.double(), torch.randn(3, 6, 8, dtype=torch.float64)
+    together = readout.every_prefix(hidden, items)
     for end in range(1, 7):
         mask = torch.arange(6).expand(3, 6) < end
-        torch.testing.assert_close(together[:, end - 1], readout(hidden, mask), **EXACT)
+        torch.testing.assert_close(together[:, end - 1], readout(hidden, mask, items), **EXACT)
 
 
 def test_last_state_of_an_empty_session_is_zero(hidden: torch.Tensor) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_atomically
-from recbole_odrec.run_folder import find_unfinished, new_run_folder
+from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.trainer import checkpoint
 
 
@@ -47,14 +47,16 @@ def test_fingerprints_tell_what_can_change_numbers(small_config) -> None:
 
 
 def test_runs_of_one_second_get_folders_of_their_own(small_config) -> None:
-    folders = {new_run_folder(small_config()) for _ in range(3)}
+    folders = {new_run_folder(small_config(), identify(small_config())) for _ in range(3)}
     assert len(folders) == 3
 
 
 def test_resume_finds_the_newest_unfinished_run_of_this_configuration(small_config) -> None:
     with pytest.raises(UserError, match="nothing to resume"):
         find_unfinished(small_config(), True)
-    first, second, other = (new_run_folder(small_config(seed=seed)) for seed in (1, 1, 2))
+    first, second, other = (
+        new_run_folder(small_config(seed=seed), identify(small_config(seed=seed))) for seed in (1, 1, 2)
+    )
     (second / "result.json").write_text("{}")
     assert find_unfinished(small_config(seed=1), True) == first
     with pytest.raises(UserError, match="nothing to resume"):

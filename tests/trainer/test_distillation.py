@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
+from recbole_odrec.nn import RepeatScores
 from recbole_odrec.trainer import DistillationTrainer, checkpoint
 
 SASREC = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
@@ -36,10 +37,16 @@ def trained_tensors(trainer: DistillationTrainer) -> dict[str, torch.nn.Paramete
     return named
 
 
-@pytest.mark.parametrize("encoder", ["sasrec", "gru"])
-def test_every_trainable_tensor_is_in_the_optimizer_and_gets_a_gradient(make, encoder: str) -> None:
+REPEATING = {"readout": "item_attention", "repeat_scores": True}
+CODES = {"table": "codes", "init_from_teacher": True, **REPEATING}
+
+
+@pytest.mark.parametrize("settings", [{}, {"encoder": "gru"}, REPEATING, CODES])
+def test_every_trainable_tensor_is_in_the_optimizer_and_gets_a_gradient(make, settings: dict) -> None:
     """In the released code 23 tensors, both tensor-train cores among them, are never trained."""
-    trainer, train_data = make(encoder=encoder)
+    trainer, train_data = make(**settings)
+    if trainer.model.repeat is not None:  # zeros to begin with: what they multiply would move at the second step
+        torch.nn.init.normal_(trainer.model.repeat.query.weight)
     trainer.is_head = torch.arange(trainer.model.n_items) % 5 == 0
     in_optimizer = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
     sum(trainer.loss_parts(next(iter(train_data)))).backward()
@@ -99,6 +106,29 @@ def test_a_weight_of_zero_turns_its_part_off(make, weights: dict, names: tuple, 
     assert (trainer.recombination is not None) == has_heads
 
 
+def test_what_repetition_adds_is_part_of_both_distributions(make) -> None:
+    trainer, train_data = make(kd_weight=0.25, contrastive_weight=0, predictive_weight=0, **REPEATING, **SASREC)
+    trainer.teacher.repeat = RepeatScores(16, 20)
+    for repeat in (trainer.model.repeat, trainer.teacher.repeat):
+        torch.nn.init.normal_(repeat.level.bias)
+        torch.nn.init.normal_(repeat.query.weight)
+    batch = next(iter(train_data))
+    scores = []
+    for model in (trainer.model.eval(), trainer.teacher):
+        cases = model.training_cases(batch)
+        scores.append(model.item_table.scores(cases.case_repr).scatter_add(1, *cases.added))
+    log_q, p = scores[0].log_softmax(1), scores[1].softmax(1)
+    expected = (0.75 * F.cross_entropy(scores[0], cases.pos_items), 0.25 * F.kl_div(log_q, p, reduction="batchmean"))
+    torch.testing.assert_close(trainer.loss_parts(batch), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_teacher_to_start_from_alone_costs_nothing_in_training(make) -> None:
+    trainer, train_data = make(kd_weight=0, contrastive_weight=0, predictive_weight=0, init_from_teacher=True)
+    trainer.teacher.encoder.register_forward_pre_hook(lambda *_: pytest.fail("the teacher was asked"))
+    assert trainer.loss_names == ("next_item",)
+    assert trainer.loss_parts(next(iter(train_data)))[0] > 0
+
+
 def test_without_any_distillation_there_is_no_teacher(small_config, tmp_path: Path) -> None:
     config = small_config(kd_weight=0, contrastive_weight=0, predictive_weight=0, epochs=1)
     train = SessionDataset(config).build()[0]
@@ -137,3 +167,23 @@ def test_the_student_can_start_from_its_teacher(make) -> None:
     error = (student.item_table.to_matrix() - teacher.item_table.to_matrix()).square().sum()
     assert error < 0.9 * teacher.item_table.to_matrix().square().sum()
     assert not torch.equal(student.item_table.item_order, torch.arange(student.n_items))
+
+
+def test_a_student_of_codes_starts_from_its_teacher(make) -> None:
+    trainer, _ = make(**CODES)
+    student, teacher = trainer.model, trainer.teacher
+    kept = (student.item_table.to_matrix() - teacher.item_table.to_matrix()).square().mean()
+    assert kept < 0.1 * teacher.item_table.to_matrix().square().mean()
+    assert student.item_table.compression_rate >= 2
+    assert student.item_table.codes.float().std() > 10
+
+
+def test_repeat_scores_start_from_the_teachers(small_config, tmp_path: Path) -> None:
+    config = small_config(**CODES)
+    train = SessionDataset(config).build()[0]
+    teacher = SASRecTeacher(small_config("SASRecTeacher", **REPEATING), train)
+    torch.nn.init.normal_(teacher.repeat.query.weight)
+    trainer = DistillationTrainer(config, ODRec(config, train), teacher, tmp_path / "run")
+    for part in ("repeat", "readout", "encoder"):
+        ours, theirs = (getattr(model, part).state_dict() for model in (trainer.model, teacher))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs), part

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_odrec.benchmark.accuracy.ranks import pack
+from recbole_odrec.benchmark.accuracy.ranks import CUTOFFS, pack
 from recbole_odrec.benchmark.accuracy.rows import ROWS, SEEDS, Row
 from recbole_odrec.benchmark.machine import machine
 from recbole_odrec.config import make_config
@@ -25,6 +25,7 @@ from recbole_odrec.quick_start import run
 from recbole_odrec.registry import OUR_MODELS
 
 SELECT = "select"
+_EVALUATION = {"metrics": ["Recall", "MRR", "NDCG"], "topk": list(CUTOFFS), "valid_metric": "NDCG@10"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def plan_jobs(datasets: Sequence[str], rows: Sequence[str], seeds: Sequence[int]
             chosen = [row for row in ROWS.values() if row.name in rows and row.is_bold == is_bold]
             for row in chosen:
                 yield Job(dataset, row, SEEDS[0], selects=True)
-            for seed in seeds if is_bold else seeds[:1]:
+            for seed in seeds if is_bold else [seed for seed in seeds if seed == SEEDS[0]]:
                 for row in chosen:
                     yield Job(dataset, row, seed, selects=False)
 
@@ -98,7 +99,7 @@ class Runner:
         report = result["phases"]["student" if job.row.model == "ODRec" else "model"]
         ranks = np.load(report.pop("test_ranks"))
         del report["checkpoint"]  # a place on this machine
-        data = self._data(job)
+        data = _data(job, settings)
         content = {
             "row": job.row.name,
             "dataset": job.dataset,
@@ -148,15 +149,18 @@ class Runner:
         return job.row.model in OUR_MODELS and any(not (folder / "result.json").is_file() for folder in begun)
 
     def _common(self) -> dict[str, Any]:
-        return {"data_path": self.data_path, "show_progress": self.show_progress, "state": "WARNING"}
+        shown = {"show_progress": self.show_progress, "state": "WARNING", "metric_decimal_place": 6}
+        return {"data_path": self.data_path, **shown, **_EVALUATION}
 
-    def _data(self, job: Job) -> SessionDataset:
-        config = make_config(job.row.model, job.dataset, config_dict={**self._common(), **job.row.settings})
-        if not session_file_paths(config):
-            raise UserError(
-                f"{job.dataset}: benchmark accuracy needs session files of `recbole-odrec convert`, one session a line."
-            )
-        return SessionDataset(config)
+
+def _data(job: Job, settings: dict[str, Any]) -> SessionDataset:
+    """The data set as the run saw it."""
+    config = make_config(job.row.model, job.dataset, config_dict=settings)
+    if not session_file_paths(config):
+        raise UserError(
+            f"{job.dataset}: benchmark accuracy needs session files of `recbole-odrec convert`, one session a line."
+        )
+    return SessionDataset(config)
 
 
 def _of_interest(config: dict[str, Any]) -> dict[str, Any]:

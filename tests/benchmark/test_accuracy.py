@@ -1,0 +1,136 @@
+"""The accuracy benchmark end to end on small real data, and its statistics against plain formulas."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ML_100K
+from recbole.evaluator.metrics import NDCG
+
+from recbole_odrec.benchmark.accuracy.ranks import METRICS, case_values, pack, paired_bootstrap, unpack
+from recbole_odrec.benchmark.accuracy.rows import ROWS, STUDENT, TEACHER, Row
+from recbole_odrec.cli import main
+
+SMALL = {"hidden_size": 16, "epochs": 2, "readout": "item_attention", "repeat_scores": True, "train_batch_size": 256}
+
+
+def test_case_values_are_the_metrics_definitions() -> None:
+    ranks = np.array([1, 3, 0, 10, 11])
+    np.testing.assert_allclose(case_values(ranks, "recall@10"), [1, 1, 0, 1, 0])
+    np.testing.assert_allclose(case_values(ranks, "mrr@10"), [1, 1 / 3, 0, 1 / 10, 0])
+    hits = np.zeros((5, 10), dtype=bool)
+    hits[[0, 1, 3], [0, 2, 9]] = True
+    recboles = NDCG.metric_info(NDCG.__new__(NDCG), hits, np.ones(5, dtype=int))[:, 9]
+    np.testing.assert_allclose(case_values(ranks, "ndcg@10"), recboles)
+
+
+def test_sessions_are_drawn_not_cases() -> None:
+    """Ten sessions of 50 like cases say as much as ten cases: the interval is that of sessions."""
+    generator = np.random.default_rng(0)
+    better = generator.integers(0, 2, size=10)  # of each session
+    first = np.repeat(better, 50)[None]
+    second = np.zeros((1, 500), dtype=int)
+    of_sessions = paired_bootstrap(first, second, np.full(10, 50), "recall@10")
+    of_cases = paired_bootstrap(first, second, np.ones(500, dtype=int), "recall@10")
+    assert of_sessions.mean == of_cases.mean == pytest.approx(better.mean())
+    wide, narrow = (found.high - found.low for found in (of_sessions, of_cases))
+    assert wide == pytest.approx(2 * 1.96 * better.std() / 10**0.5, rel=0.15)
+    assert narrow == pytest.approx(wide / 50**0.5, rel=0.15)
+    assert of_sessions.p_worse == 0
+    with pytest.raises(ValueError, match="expected the same"):
+        paired_bootstrap(first, second, np.full(9, 50), "recall@10")
+
+
+def test_ranks_survive_their_text() -> None:
+    ranks = np.array([0, 1, 20, 255, 65_535])
+    np.testing.assert_array_equal(unpack(pack(ranks)), ranks)
+
+
+@pytest.fixture
+def sessions() -> None:
+    """Each user's first 24 films as whole-session files `ml` in the working folder."""
+    events: dict[str, list[tuple[float, str]]] = {}
+    for line in (ML_100K / "ml-100k.inter").read_text().splitlines()[1:]:
+        user, item, _, time = line.split("\t")
+        if int(user) <= 80:
+            events.setdefault(user, []).append((float(time), item))
+    lines = [" ".join(item for _, item in sorted(found)[:24]) for found in events.values()]
+    Path("train.txt").write_text("\n".join(lines) + "\n")
+    assert main(["convert", "--no_progress", "--name", "ml", "--output", "data", "--train_sessions", "train.txt"]) == 0
+
+
+def test_runs_are_made_once_and_tables_come_from_them(sessions, monkeypatch, capsys) -> None:
+    data = {"USER_ID_FIELD": "session_id", "benchmark_filename": ["train", "valid", "test"]}
+    baseline = {"epochs": 2, "train_neg_sample_args": None, "embedding_size": 16, "hidden_size": 16}
+    rows = (
+        Row(TEACHER, "Teacher", "SASRecTeacher", {**data, **SMALL}, is_bold=True),
+        Row(
+            STUDENT,
+            "Student",
+            "ODRec",
+            {**data, **SMALL, "table": "codes", "init_from_teacher": True, "compression_rate": 2},
+            TEACHER,
+            is_bold=True,
+        ),
+        Row("gru4rec", "GRU4Rec", "GRU4Rec", {**data, **baseline}),
+    )
+    for name in list(ROWS):
+        monkeypatch.delitem(ROWS, name)
+    for row in rows:
+        monkeypatch.setitem(ROWS, row.name, row)
+    words = ["benchmark", "accuracy", "--datasets", "ml", "--data_path", "data", "--no_progress", "--output", "out"]
+    assert main([*words, "--seeds", "1", "2"]) == 0
+    folder = Path("out/accuracy/ml")
+    names = [f"{row.name}.{stage}.json" for row in rows[:2] for stage in ("select", "seed-1", "seed-2")]
+    names += ["gru4rec.select.json", "gru4rec.seed-1.json"]
+    assert {path.name for path in folder.iterdir()} == set(names)
+    for row in rows:
+        selected, tested = (json.loads((folder / f"{row.name}.{s}.json").read_text()) for s in ("select", "seed-1"))
+        assert selected["test"] is None
+        assert selected["valid"]["all"]["ndcg@10"] > 0
+        assert tested["valid"] is None
+        assert tested["settings"]["refit_epochs"] == selected["best_epoch"] + 1
+        ranks, n_sessions = unpack(tested["test_ranks"]), unpack(tested["test_sessions"])
+        assert n_sessions.sum() == len(ranks) == tested["data"]["cases"][2]
+        for metric in METRICS:
+            assert case_values(ranks, metric).mean() == pytest.approx(tested["test"]["all"][metric], abs=1e-4)
+        trained, valid, _ = selected["data"]["cases"]
+        assert tested["data"]["cases"][:2] == [trained + valid, valid]
+    written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    text = Path("out/README.md").read_text()
+    student = json.loads((folder / f"{STUDENT}.seed-1.json").read_text())
+    assert f"{student['parameters']['item_table_bytes'] / 1e6:.2f} MB" in text
+    assert "| **Student** |" in text
+    assert "| GRU4Rec | 1x |" in text
+    for name in ("accuracy-size.png", "head-tail.png"):
+        assert Path("out", name).read_bytes()[:4] == b"\x89PNG"
+    # Again: nothing is run, the same text.
+    assert main([*words, "--seeds", "1", "2"]) == 0
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == written
+    assert Path("out/README.md").read_text() == text
+    # A teacher whose checkpoint is gone is trained again for a student that needs it.
+    (folder / f"{STUDENT}.seed-2.json").unlink()
+    for path in Path("saved/accuracy/ml", f"{TEACHER}.seed-2").rglob("*.pth"):
+        path.unlink()
+    for path in Path("saved/accuracy/ml", f"{TEACHER}.seed-2").rglob("result.json"):
+        path.unlink()
+    assert main([*words, "--seeds", "2"]) == 0
+    assert Path("out/README.md").read_text() == text
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rows", "odrec-30"], "no row `odrec-30` (did you mean `odrec-30x`?)"),
+        (["--datasets", "absent"], "dataset/absent does not exist: write it with `recbole-odrec convert"),
+        (["--tables_only"], "no tested run under results/accuracy: run `recbole-odrec benchmark accuracy` first."),
+    ],
+)
+def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:
+    assert main(["benchmark", "accuracy", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("results").exists()
