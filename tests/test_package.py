@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recbole_odrec.config import _DATA_KEYS, properties_folder
+from recbole_odrec.config import _DATA_KEYS, make_config, properties_folder, teacher_config
 from recbole_odrec.settings import DistillationConfig, NetworkConfig, TableConfig
 
 ROOT = Path(__file__).parent.parent
@@ -66,14 +66,23 @@ def test_every_key_has_a_comment(path: Path) -> None:
             assert "# (" in line, line
 
 
-def test_dataset_files_hold_only_known_keys() -> None:
+def test_dataset_files_and_presets_hold_only_known_keys() -> None:
     known = set()
     for path in properties_folder().glob("model/*.yaml"):
         known |= set(yaml.safe_load(path.read_text()))
     known |= set(yaml.safe_load((properties_folder() / "overall.yaml").read_text()))
     known |= {*_DATA_KEYS, "learning_rate", "weight_decay"}
-    for path in properties_folder().glob("dataset/*.yaml"):
+    for path in (*properties_folder().glob("dataset/*.yaml"), *properties_folder().glob("preset/*.yaml")):
         assert set(yaml.safe_load(path.read_text()) or {}) <= known, path
+
+
+def test_the_papers_preset_goes_over_the_data_set_and_under_the_user() -> None:
+    config = make_config("ODRec", "ml-100k", config_dict={"preset": "paper", "kd_weight": 0.3})
+    assert (config["readout"], config["train_batch_size"], config["hidden_size"]) == ("soft_attention", 100, 128)
+    assert (config["kd_weight"], config["contrastive_weight"], config["teacher_config"]) == (0.3, 0.2, {})
+    assert make_config("ODRec", "ml-100k")["readout"] == "last"
+    teacher = teacher_config(config, "SASRecTeacher", {})
+    assert (teacher["readout"], teacher["train_batch_size"]) == ("soft_attention", 100)
 
 
 def test_ruff_is_clean() -> None:

@@ -68,6 +68,21 @@ def test_recboles_own_models_export_too(train, model: str) -> None:
     assert len(Recommender("out").recommend(["50", "172"], k=20)) == 20
 
 
+def test_codes_and_repeat_scores_export(train) -> None:
+    settings = {"table": "codes", "init_from_teacher": True, "readout": "item_attention", "repeat_scores": True}
+    result = train("ODRec", **settings)
+    for precision in ("fp32", "int8"):
+        manifest = export_bundle(path_of(result, "student"), precision, precision, max_ndcg_loss=0.5)
+        parity = manifest["parity"]["fp32"]
+        assert parity["identical_lists"] + parity["tied_lists"] == parity["cases"] == 120
+        assert parity["ndcg_pytorch"] == pytest.approx(result["phases"]["student"]["test"]["all"]["ndcg@10"], abs=1e-9)
+    assert manifest["parity"]["int8"]["overlap"] > 0.9
+    history = ["50", "172", "1", "50"]
+    recommender = Recommender("fp32")
+    answer = recommender.recommend(history, k=recommender.topk, exclude_seen=True)
+    assert not {item for item, _, _ in answer} & set(history)
+
+
 def test_int8_is_smaller_and_says_what_it_costs(odrec_run, capsys) -> None:
     command = ["export", f"--checkpoint={path_of(odrec_run, 'student')}", "--max_ndcg_loss=0.5"]
     for precision in ("fp32", "int8"):

@@ -26,6 +26,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_atomically(path, fail)
     assert torch.equal(checkpoint.load(path)["value"], torch.arange(3))
     assert [file.name for file in tmp_path.iterdir()] == ["last.pth"]
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # others may read it where they may read files
 
 
 def test_random_state_comes_back_through_a_file(tmp_path: Path) -> None:
