@@ -101,6 +101,9 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
     internal.update(_load_properties("overall"))
     internal.update(_load_properties(f"model/{model}"))
     internal.update(dataset_properties(dataset, internal))
+    if model != "ODRec":  # a teacher that runs alone is the teacher that a student would have
+        of_teacher = _load_properties(f"dataset/{dataset}").get("teacher_config", {})
+        internal.update({key: value for key, value in of_teacher.items() if key in internal})
     internal.update(_preset_properties(config.external_config_dict.get("preset", internal["preset"]), internal))
     check_keys(config.external_config_dict, internal, f"for {model}")
     values = {**internal, **config.external_config_dict}

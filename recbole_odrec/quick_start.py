@@ -40,6 +40,7 @@ def run(
     config_dict: Mapping[str, Any] | None = None,
     arguments: Sequence[str] = (),
     resume: bool | str = False,
+    tests: bool = True,
 ) -> dict[str, Any]:
     """Trains and evaluates one model, ours or RecBole's; ODRec's teacher too.
 
@@ -50,6 +51,7 @@ def run(
         config_dict: keys and values, over the files.
         arguments: `--key=value` words, over both.
         resume: continue the newest unfinished run of this configuration, or the run in the folder given.
+        tests: evaluate on the test set; False leaves it unseen (`"test": None`).
 
     Returns:
         The content of `result.json`; its own path is `result["path"]`.
@@ -61,9 +63,10 @@ def run(
     if config["model"] not in OUR_MODELS:
         if resume:
             raise UserError(f"--resume continues {', '.join(OUR_MODELS)}; RecBole's {model} keeps no exact state.")
-        return _run_baseline(config)
+        return _run_baseline(config, tests)
     run_dir, identity = find_unfinished(config, resume) if resume else None, identify(config)
     train_data, valid_data, test_data = _prepare_data(config)
+    test_data = test_data if tests else None
     _check_models(config, train_data)
     # Only now, with all input checked, does the run write anything.
     run_dir = run_dir or new_run_folder(config, identity)
@@ -112,13 +115,13 @@ def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any,
     return _phase_report(trainer, valid_data, test_data, head_items(train_data._dataset), run_dir / "model")
 
 
-def _run_baseline(config: Config) -> dict[str, Any]:
+def _run_baseline(config: Config, tests: bool) -> dict[str, Any]:
     """A RecBole model with RecBole's own data set, loaders and trainer, reported as ours are."""
     init_seed(config["seed"], config["reproducibility"])
     identity = identify(config)
     train_data, valid_data, test_data = data_preparation(config, _baseline_dataset(config))
-    if config["refit_epochs"]:
-        valid_data = None
+    valid_data = None if config["refit_epochs"] else valid_data
+    test_data = test_data if tests else None
     model = _build_model(config, train_data)
     run_dir = new_run_folder(config, identity)
     _start_logging(config, train_data)
@@ -198,16 +201,14 @@ def _phase_report(
 ) -> dict[str, Any]:
     """Metrics, sizes and times of a phase; the rank of every test case goes into a file beside its checkpoints."""
     show_progress = trainer.config["show_progress"]
-    report = {"model": type(trainer.model).__name__, "valid": None}
-    if valid_data:
-        report["valid"] = evaluate(trainer, valid_data, is_head, show_progress)
-        report["valid"].pop("ranks", None)
-    report["test"] = evaluate(trainer, test_data, is_head, show_progress)
-    ranks = report["test"].pop("ranks", None)
-    if ranks is not None:
-        path = folder / "test_ranks.npy"
-        write_atomically(path, lambda file: np.save(file, ranks))
-        report["test_ranks"] = str(path)
+    report = {"model": type(trainer.model).__name__}
+    for split, data in (("valid", valid_data), ("test", test_data)):
+        report[split] = evaluate(trainer, data, is_head, show_progress) if data else None
+        ranks = (report[split] or {}).pop("ranks", None)
+        if split == "test" and ranks is not None:
+            path = folder / "test_ranks.npy"
+            write_atomically(path, lambda file, ranks=ranks: np.save(file, ranks))
+            report["test_ranks"] = str(path)
     report["parameters"] = results.parameter_report(trainer.model)
     if isinstance(trainer, ResumableTrainer):
         report.update(_times(trainer.epoch_seconds), best_epoch=trainer.best_epoch, losses=trainer.loss_history)

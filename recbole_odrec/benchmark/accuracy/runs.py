@@ -95,9 +95,10 @@ class Runner:
             teacher = Job(job.dataset, ROWS[job.row.teacher], job.seed, job.selects)
             settings["teacher_checkpoint"] = str(self._checkpoint(teacher))
         settings["checkpoint_dir"] = str(self._folder(job))
-        result = run(job.row.model, job.dataset, config_dict=settings, resume=self._is_begun(job))
+        resumes, tests = self._is_begun(job), not job.selects
+        result = run(job.row.model, job.dataset, config_dict=settings, resume=resumes, tests=tests)
         report = result["phases"]["student" if job.row.model == "ODRec" else "model"]
-        ranks = np.load(report.pop("test_ranks"))
+        ranks_file = report.pop("test_ranks", None)
         del report["checkpoint"]  # a place on this machine
         data = _data(job, settings)
         content = {
@@ -116,10 +117,8 @@ class Runner:
             "machine": machine(),
             "versions": result["versions"],
         }
-        if job.selects:
-            content["test"] = None  # looked at after the refit alone
-        else:
-            content["test_ranks"] = pack(ranks)
+        if ranks_file:
+            content["test_ranks"] = pack(np.load(ranks_file))
             content["test_sessions"] = pack(np.diff(data.parts[-1].starts) - data.parts[-1].n_given)
         write_json(self.path(job), content)
         return content
