@@ -111,8 +111,10 @@ def measure(
 
 
 def _contestants(dataset: str, common: dict[str, Any], folder: Path) -> tuple[list[Contestant], dict[str, int]]:
+    # The paper's network, table and four losses, whatever the data set's own settings are.
+    ours = {**common, "preset": "paper"}
     make = {
-        dtype: make_config("SASRecTeacher", dataset, config_dict={**common, "score_dtype": dtype}) for dtype in _DTYPES
+        dtype: make_config("SASRecTeacher", dataset, config_dict={**ours, "score_dtype": dtype}) for dtype in _DTYPES
     }
     data = SessionDataset(make["bfloat16"])
     if not session_file_paths(make["bfloat16"]):
@@ -127,7 +129,7 @@ def _contestants(dataset: str, common: dict[str, Any], folder: Path) -> tuple[li
         trainer = ResumableTrainer(config, model, folder / dtype)
         contestants.append(Contestant(f"SASRecTeacher, {dtype}", loader, model.calculate_loss, trainer.optimizer))
     for dtype in _DTYPES:
-        config = make_config("ODRec", dataset, config_dict={**common, "score_dtype": dtype, "item_order": "none"})
+        config = make_config("ODRec", dataset, config_dict={**ours, "score_dtype": dtype})
         teacher = _new_model(make[dtype], train)  # untrained: its numbers do not change the time they take
         trainer = DistillationTrainer(config, _new_model(config, train), teacher, folder / f"student-{dtype}")
         trainer.is_head = head_items(train).to(config["device"])
