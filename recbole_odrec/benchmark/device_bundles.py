@@ -11,7 +11,15 @@ from recbole_odrec.bundle import manifest as bundle_files
 from recbole_odrec.bundle.build import build_session_model
 from recbole_odrec.bundle.export import describe
 from recbole_odrec.bundle.precision import Precision
-from recbole_odrec.nn import DenseEmbedding, SelfAttentionEncoder, SemiTensorTrainEmbedding, SoftAttentionReadout
+from recbole_odrec.nn import (
+    DenseEmbedding,
+    ItemAttentionReadout,
+    ProductCodesEmbedding,
+    RepeatScores,
+    SelfAttentionEncoder,
+    SemiTensorTrainEmbedding,
+    SoftAttentionReadout,
+)
 
 # The networks of properties/model/*.yaml, with the rank of the paper's Tmall table at every size.
 HIDDEN_SIZE, MAX_LENGTH, TT_RANKS, STP_FACTOR = 128, 50, 60, 2
@@ -24,7 +32,8 @@ def write_random_bundle(
 
     Args:
         folder: to make; one that is there is replaced.
-        model: `student` or `teacher`.
+        model: `student` or `teacher` as in the paper, or `codes`: a student of product codes that reads out
+            its items and scores them apart.
         n_items: items, padding not counted; their tokens are their numbers.
         precision: of the weights.
         topk: k.
@@ -36,10 +45,15 @@ def write_random_bundle(
     torch.manual_seed(0)
     if model == "student":
         table = SemiTensorTrainEmbedding(n_items + 1, hidden_size, tt_ranks=TT_RANKS, stp_factor=STP_FACTOR)
+    elif model == "codes":
+        table = ProductCodesEmbedding(n_items + 1, hidden_size)
     else:
         table = DenseEmbedding(n_items + 1, hidden_size)
-    encoder = SelfAttentionEncoder(hidden_size, MAX_LENGTH)
-    graph = build_session_model(table, encoder, SoftAttentionReadout(hidden_size), topk, precision)
+    encoder, readout, repeat = SelfAttentionEncoder(hidden_size, MAX_LENGTH), SoftAttentionReadout(hidden_size), None
+    if model == "codes":
+        readout, repeat = ItemAttentionReadout(hidden_size, MAX_LENGTH), RepeatScores(hidden_size, MAX_LENGTH)
+        torch.nn.init.normal_(repeat.query.weight)
+    graph = build_session_model(table, encoder, readout, topk, precision, repeat)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / bundle_files.MODEL).write_bytes(graph.SerializeToString())

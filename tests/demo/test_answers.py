@@ -65,7 +65,9 @@ def test_fifty_random_histories_give_pythons_answers(films, film_bundle: Path, v
         same_answers(page, Recommender(film_bundle), histories, exclude_seen)
 
 
-@pytest.mark.parametrize(("model", "precision"), [("student", "int8"), ("student", "fp16"), ("teacher", "fp32")])
+@pytest.mark.parametrize(
+    ("model", "precision"), [("student", "int8"), ("student", "fp16"), ("teacher", "fp32"), ("codes", "fp32")]
+)
 def test_every_kind_of_bundle_runs(model: str, precision: str, tmp_path: Path, visit) -> None:
     """70 items: leaving out 65 of them leaves 5."""
     write_random_bundle(tmp_path / "bundle", model, 70, precision, hidden_size=32)
