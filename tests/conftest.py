@@ -72,6 +72,26 @@ def benchmark_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def write_sessions() -> Callable[..., None]:
+    """Writes whole-session files `ml` below a folder: the first users' first films in time order."""
+
+    def write(folder: str, n_users: int, n_films: int) -> None:
+        from recbole_odrec.cli import main
+
+        events: dict[str, list[tuple[float, str]]] = {}
+        for line in (ML_100K / "ml-100k.inter").read_text().splitlines()[1:]:
+            user, item, _, time = line.split("\t")
+            if int(user) <= n_users:
+                events.setdefault(user, []).append((float(time), item))
+        lines = [" ".join(item for _, item in sorted(found)[:n_films]) for found in events.values()]
+        Path("train.txt").write_text("\n".join(lines) + "\n")
+        words = ["--name", "ml", "--output", folder, "--train_sessions", "train.txt"]
+        assert main(["convert", "--no_progress", *words]) == 0
+
+    return write
+
+
+@pytest.fixture
 def small_config(small_data: Path) -> Callable[..., Any]:
     """Makes a configuration of a small network on ml-small; keyword arguments override."""
 

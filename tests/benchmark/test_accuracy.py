@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ML_100K
 from recbole.evaluator.metrics import NDCG
 
 from recbole_odrec.benchmark.accuracy.ranks import METRICS, case_values, pack, paired_bootstrap, unpack
@@ -49,20 +48,8 @@ def test_ranks_survive_their_text() -> None:
     np.testing.assert_array_equal(unpack(pack(ranks)), ranks)
 
 
-@pytest.fixture
-def sessions() -> None:
-    """Each user's first 24 films as whole-session files `ml` in the working folder."""
-    events: dict[str, list[tuple[float, str]]] = {}
-    for line in (ML_100K / "ml-100k.inter").read_text().splitlines()[1:]:
-        user, item, _, time = line.split("\t")
-        if int(user) <= 80:
-            events.setdefault(user, []).append((float(time), item))
-    lines = [" ".join(item for _, item in sorted(found)[:24]) for found in events.values()]
-    Path("train.txt").write_text("\n".join(lines) + "\n")
-    assert main(["convert", "--no_progress", "--name", "ml", "--output", "data", "--train_sessions", "train.txt"]) == 0
-
-
-def test_runs_are_made_once_and_tables_come_from_them(sessions, monkeypatch, capsys) -> None:
+def test_runs_are_made_once_and_tables_come_from_them(write_sessions, monkeypatch, capsys) -> None:
+    write_sessions("data", n_users=80, n_films=24)
     data = {"USER_ID_FIELD": "session_id", "benchmark_filename": ["train", "valid", "test"]}
     baseline = {"epochs": 2, "train_neg_sample_args": None, "embedding_size": 16, "hidden_size": 16}
     rows = (

@@ -6,25 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import ML_100K
 
 from recbole_odrec.cli import main
 
 
-@pytest.fixture
-def sessions() -> None:
-    """Real sessions as whole-session files `ml` in the working folder."""
-    events: dict[str, list[tuple[float, str]]] = {}
-    for line in (ML_100K / "ml-100k.inter").read_text().splitlines()[1:]:
-        user, item, _, time = line.split("\t")
-        if int(user) <= 100:
-            events.setdefault(user, []).append((float(time), item))
-    lines = [" ".join(item for _, item in sorted(found)[:20]) for found in events.values()]
-    Path("train.txt").write_text("\n".join(lines) + "\n")
-    assert main(["convert", "--no_progress", "--name", "ml", "--output", ".", "--train_sessions", "train.txt"]) == 0
-
-
-def test_benchmark_train_times_every_contestant(sessions, capsys) -> None:
+def test_benchmark_train_times_every_contestant(write_sessions, capsys) -> None:
+    write_sessions(".", n_users=100, n_films=20)
     before = set(Path().iterdir())
     words = ["--dataset", "ml", "--data_path", ".", "--rounds", "1", "--steps", "2", "--batch_size", "64"]
     assert main(["benchmark", "train", *words, "--output", "speed.json", "--no_progress"]) == 0

@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING
 
 import matplotlib
 
+from recbole_odrec.benchmark.accuracy.tested import Tested
 from recbole_odrec.files import write_atomically
 
 matplotlib.use("Agg")  # pictures in files: no screen needed
 from matplotlib import pyplot as plt  # after the choice of where it draws
-
-if TYPE_CHECKING:
-    from recbole_odrec.benchmark.accuracy.report import Tested
 
 _TEACHER, _STUDENT, _OTHER = "#1f4e79", "#c8501e", "#7f7f7f"
 _STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "font.size": 9}

@@ -2,77 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
-import numpy as np
-
-from recbole_odrec.benchmark.accuracy.ranks import METRICS, Difference, paired_bootstrap, unpack
-from recbole_odrec.benchmark.accuracy.rows import ROWS, TEACHER, Row
+from recbole_odrec.benchmark.accuracy.ranks import METRICS
+from recbole_odrec.benchmark.accuracy.rows import TEACHER
+from recbole_odrec.benchmark.accuracy.tested import Tested, differences, read_runs
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import LENGTHS
 from recbole_odrec.files import write_text
-
-
-@dataclass(frozen=True)
-class Tested:
-    """A row's tested runs on one data set, one a seed."""
-
-    row: Row
-    dataset: str
-    runs: list[dict[str, Any]]
-
-    @property
-    def seeds(self) -> list[int]:
-        return [run["seed"] for run in self.runs]
-
-    @property
-    def sizes(self) -> dict[str, Any]:
-        return self.runs[0]["parameters"]
-
-    def percent(self, group: str, metric: str) -> list[float]:
-        """A metric of the test set, in percent, one number a seed; group: all, head, tail or a length."""
-        tests = [run["test"] for run in self.runs]
-        found = [test["lengths"][group] if group in LENGTHS else test[group] for test in tests]
-        return [100 * values[metric] for values in found if values is not None]
-
-    def ranks(self, seeds: Sequence[int]) -> np.ndarray:
-        """Ranks of the test cases, [S, C]."""
-        return np.stack([unpack(run["test_ranks"]) for run in self.runs if run["seed"] in seeds])
-
-
-def read_runs(folder: Path) -> dict[str, dict[str, Tested]]:
-    """Tested runs by data set and row, in the order of `ROWS`.
-
-    Raises:
-        UserError: a file that is no run.
-    """
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for path in sorted(folder.glob("*/*.seed-*.json")):
-        try:
-            run = json.loads(path.read_text(encoding="utf-8"))
-            found.setdefault(run["dataset"], {}).setdefault(run["row"], []).append(run)
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is not a run of `benchmark accuracy` ({error}); remove it to run it anew."
-            ) from error
-    return {
-        dataset: {name: Tested(row, dataset, rows[name]) for name, row in ROWS.items() if name in rows}
-        for dataset, rows in sorted(found.items(), reverse=True)
-    }
-
-
-def differences(first: Tested, second: Tested) -> dict[str, Difference]:
-    """First minus second in each metric, in percent, over the seeds that both have."""
-    seeds = [seed for seed in first.seeds if seed in second.seeds]
-    sessions = unpack(first.runs[0]["test_sessions"])
-    pair = first.ranks(seeds), second.ranks(seeds)
-    found = {metric: paired_bootstrap(*pair, sessions, metric) for metric in METRICS}
-    return {metric: Difference(100 * d.mean, 100 * d.low, 100 * d.high, d.p_worse) for metric, d in found.items()}
 
 
 def write_report(runs: Path, output: Path) -> list[Path]:
