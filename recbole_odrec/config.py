@@ -110,6 +110,8 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
     _check_valid_metric(values)
     for key in ("average_decay", "item_skip_prob"):
         require(isinstance(values[key], (int, float)) and 0 <= values[key] < 1, key, values[key], "a number in [0, 1)")
+    refit = values["refit_epochs"]
+    require(isinstance(refit, int) and refit >= 0, "refit_epochs", refit, "a whole number from 0")
     decay = values["learning_rate_decay"]
     require(decay in LEARNING_RATE_DECAYS, "learning_rate_decay", decay, f"one of {', '.join(LEARNING_RATE_DECAYS)}")
     dtype = values["score_dtype"]

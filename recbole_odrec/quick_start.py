@@ -25,6 +25,7 @@ from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
 from recbole_odrec.files import write_atomically, write_json
+from recbole_odrec.nn import ProductCodesEmbedding
 from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.settings import DistillationConfig, parse
@@ -162,9 +163,14 @@ def _baseline_dataset(config: Config) -> Any:
 
 def _check_models(config: Config, train_data: Any) -> None:
     """Builds student and teacher once, so that what cannot be built is refused before anything is written."""
-    _build_model(config, train_data)
+    student = _build_model(config, train_data)
     if config["model"] == "ODRec" and parse(DistillationConfig, config).needs_teacher:
-        plan_teacher(config, train_data)
+        width = plan_teacher(config, train_data).width
+        if isinstance(student.item_table, ProductCodesEmbedding) and width != student.hidden_size:
+            raise UserError(
+                f"table=codes: the teacher's item table has {width} columns and hidden_size={student.hidden_size}; "
+                "codes are those of the teacher's columns: make the two agree."
+            )
 
 
 def _start_logging(config: Config, train_data: Any) -> None:

@@ -45,6 +45,11 @@ from recbole_odrec.errors import UserError
         (["--table=codes", "--init_from_teacher=False", "--item_order=none"], "table=codes takes its codes from the"),
         (["--table=codes"], "table=codes has neither cores nor a grid: leave tt_ranks and item_order out."),
         (["--table=codes", "--item_order=none", "--compression_rate=90"], "cannot be reached by codes for 1683 items"),
+        (
+            ["--table=codes", "--item_order=none", "--teacher_config={'hidden_size':32}"],
+            "table=codes: the teacher's item table has 32 columns and hidden_size=64; codes are those of the teacher's",
+        ),
+        (["--refit_epochs=-1"], "refit_epochs=-1, expected a whole number from 0."),
         (["--refit_epochs=2"], "refit_epochs=2 needs files of whole sessions"),
         (["--model=GRU4Rec", "--refit_epochs=2"], "refit_epochs=2 needs files of whole sessions"),
         (["--metrics=['Recal']"], "valid_metric='NDCG@10' is not among"),

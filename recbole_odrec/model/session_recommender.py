@@ -139,7 +139,7 @@ class SessionRecommender(SequentialRecommender):
         scores = self.item_table.scores(self.readout(hidden, is_item, items))
         last = (is_item.sum(1) - 1).clamp(min=0)
         added = self._added_scores(item_seq, hidden, torch.arange(len(item_seq), device=last.device), last)
-        return scores if added is None else scores.scatter_add(1, *added)
+        return scores if added is None else scores.scatter_add_(1, *added)
 
     # ------------------------------------------------------------------ sizes
 

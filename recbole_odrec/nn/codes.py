@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from recbole_odrec.nn.product import ScoreBuffer, product
@@ -98,6 +97,8 @@ class ProductCodesEmbedding(nn.Module):
         """
         if matrix.shape != (self.n_items, self.embedding_dim):
             raise ValueError(f"matrix {tuple(matrix.shape)}, expected ({self.n_items}, {self.embedding_dim}).")
+        from sklearn.cluster import KMeans  # late: only a fit needs it, and importing it takes a second
+
         parts = matrix.detach().float().cpu().view(self.n_items, self.n_codes, -1)
         first = 0 if self.padding_idx is None else 1  # the padding row stands for no item
         for m in range(self.n_codes):

@@ -52,6 +52,11 @@ class TeacherPlan:
     model: nn.Module
     weights: Path | None
 
+    @property
+    def width(self) -> int:
+        """Columns of the teacher's item table."""
+        return _served(self.model).hidden_size
+
 
 def plan_teacher(config: Config, train_data: Any) -> TeacherPlan:
     """Builds the teacher that the configuration asks for and finds out whether it can serve; writes nothing.
@@ -123,8 +128,7 @@ def _build(phase_config: Config, train_data: Any) -> nn.Module:
             f"{kind.__name__} cannot be the teacher: it could not be built from this data "
             f"({type(error).__name__}: {reason})."
         ) from error
-    if not isinstance(model, SessionRecommender):
-        ProductTeacher(model)
+    _served(model)
     return model
 
 
@@ -171,9 +175,12 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source) -> Teach
     trainer.best_epoch = state["epoch"]
     trainer.epoch_seconds = list(history.get("epoch_seconds", []))
     trainer.loss_history = list(history.get("loss_history", []))
-    model = trainer.model
-    served = model if isinstance(model, SessionRecommender) else ProductTeacher(model)
-    return TeacherPhase(served, trainer, source, best_file)
+    return TeacherPhase(_served(trainer.model), trainer, source, best_file)
+
+
+def _served(model: nn.Module) -> nn.Module:
+    """The model with the parts that distillation uses."""
+    return model if isinstance(model, SessionRecommender) else ProductTeacher(model)
 
 
 def _key(phase_config: Config, train_data: Any) -> str:
