@@ -95,7 +95,10 @@ def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
     students = [row for row in rows.values() if row.row.teacher == TEACHER]
     if TEACHER not in rows or not students:
         return
-    yield "\nStudent minus teacher in points, seeds paired, with the 95 % interval of 10,000 draws of test sessions:\n"
+    yield (
+        "\nStudent minus teacher in points, averaged over the seeds of both, with the 95 % interval of 10,000 draws of\n"
+        "test sessions (it says nothing about other seeds; how much they differ stands in the first table):\n"
+    )
     yield _line(["model", *METRICS])
     yield _line(["---"] * (len(METRICS) + 1))
     for student in students:

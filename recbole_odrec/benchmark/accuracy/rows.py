@@ -57,9 +57,10 @@ ROWS = {
     row.name: row
     for row in (
         Row(TEACHER, "SASRecTeacher", "SASRecTeacher", is_bold=True),
-        _student(STUDENT, "ODRec, codes, 30x in bytes", is_bold=True),
-        _student(PAPER_TABLE, "ODRec, tensor train, 30x in numbers", is_bold=True, **_TENSOR_TRAIN),
-        _student("odrec-100x", "ODRec, codes, 100x in bytes", compression_rate=100),
+        _student(STUDENT, "ODRec, codes, 30x", is_bold=True),
+        _student(PAPER_TABLE, "ODRec, tensor train, 30x", is_bold=True, **_TENSOR_TRAIN),
+        _student("odrec-100x", "ODRec, codes, 100x", compression_rate=100),
+        _student("odrec-100x-numbers", "ODRec, tensor train, 100x", compression_rate=100, **_TENSOR_TRAIN),
         Row(
             "core", "CORE", "CORE",
             {**_RECBOLE, **_ONE_LAYER, "embedding_size": 128, "temperature": 0.07, "DNN_type": "trm"},
@@ -72,6 +73,11 @@ ROWS = {
         Row("stamp", "STAMP", "STAMP", {**_RECBOLE, "embedding_size": 128}),
         Row("gru4rec", "GRU4Rec", "GRU4Rec", {**_RECBOLE, "embedding_size": 128, "hidden_size": 128, "num_layers": 1}),
         Row("gru4rec-teacher", "GRU4RecTeacher", "GRU4RecTeacher"),
+        Row("teacher-no-repeat", "SASRecTeacher without repeat scores", "SASRecTeacher", {"repeat_scores": False}),
+        Row(
+            "teacher-soft-attention", "SASRecTeacher with the paper's read-out", "SASRecTeacher",
+            {"readout": "soft_attention", "initializer_range": 0.02},
+        ),
         Row("paper-teacher", "SASRecTeacher as in the paper", "SASRecTeacher", {"preset": "paper"}),
         _student("codes-no-soft-targets", "codes without soft targets", kd_weight=0.0),
         _student("codes-no-contrastive", "codes without contrastive", contrastive_weight=0.0),
