@@ -96,8 +96,8 @@ def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
     if TEACHER not in rows or not students:
         return
     yield (
-        "\nStudent minus teacher in points, averaged over the seeds of both, with the 95 % interval of 10,000 draws of\n"
-        "test sessions (it says nothing about other seeds; how much they differ stands in the first table):\n"
+        "\nStudent minus teacher in points, averaged over the seeds of both, with the 95 % interval of 10,000 draws\n"
+        "of test sessions (it says nothing about other seeds; how much they differ stands in the first table):\n"
     )
     yield _line(["model", *METRICS])
     yield _line(["---"] * (len(METRICS) + 1))
