@@ -18,7 +18,7 @@ from recbole.config import Config
 from recbole.utils import argument_list
 
 from recbole_odrec.errors import UserError, did_you_mean
-from recbole_odrec.registry import model_class
+from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.settings import (
     LEARNING_RATE_DECAYS,
     PARSED_KEYS,
@@ -238,6 +238,19 @@ def model_keys(model: str) -> set[str]:
     path = Path(recbole.__file__).parent / "properties" / "model" / f"{model}.yaml"
     recbole_keys = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
     return set(recbole_keys) | set(_load_properties(f"model/{model}"))
+
+
+# Of RecBole's own training settings, those that its models and ours read.
+_TRAINING_KEYS = {
+    *("learning_rate", "weight_decay", "learner", "train_batch_size", "epochs", "stopping_step", "valid_metric"),
+    *("MAX_ITEM_LIST_LENGTH", "enable_amp", "refit_epochs", "seed"),
+}
+
+
+def setting_names(model: str) -> list[str]:
+    """Names of the settings that make a run of this model what it is; where its files lie is none of them."""
+    names = model_keys(model) | _TRAINING_KEYS | (set(_load_properties("overall")) if model in OUR_MODELS else set())
+    return sorted(names - {"teacher_checkpoint", "teacher_cache", "save_step"})
 
 
 # Both phases must agree on these: the rows, the metric that selects, where things go.

@@ -79,7 +79,7 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, monkeypatc
         assert selected["test"] is None
         assert selected["valid"]["all"]["ndcg@10"] > 0
         assert tested["valid"] is None
-        assert tested["settings"]["refit_epochs"] == selected["best_epoch"] + 1
+        assert tested["config"]["refit_epochs"] == selected["best_epoch"] + 1
         ranks, n_sessions = unpack(tested["test_ranks"]), unpack(tested["test_sessions"])
         assert n_sessions.sum() == len(ranks) == tested["data"]["cases"][2]
         for metric in METRICS:

@@ -88,7 +88,7 @@ def _length_table(rows: dict[str, Tested]) -> Iterator[str]:
     yield _line(["---"] * (len(LENGTHS) + 2))
     for row in rows.values():
         cells = [_spread(row.percent(length, "recall@20")) for length in LENGTHS]
-        yield _line([row.row.title, *cells, str(row.runs[0]["settings"]["refit_epochs"])])
+        yield _line([row.row.title, *cells, str(row.runs[0]["config"]["refit_epochs"])])
 
 
 def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:

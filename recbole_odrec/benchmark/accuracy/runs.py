@@ -16,7 +16,7 @@ import numpy as np
 from recbole_odrec.benchmark.accuracy.ranks import CUTOFFS, pack
 from recbole_odrec.benchmark.accuracy.rows import ROWS, SEEDS, Row
 from recbole_odrec.benchmark.machine import machine
-from recbole_odrec.config import make_config
+from recbole_odrec.config import make_config, setting_names
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.errors import UserError
@@ -111,9 +111,8 @@ class Runner:
                 "sessions": [part.n_sessions for part in data.parts],
                 "cases": [part.n_cases for part in data.parts],
             },
-            "settings": {**job.row.settings, **({} if job.selects else {"refit_epochs": settings["refit_epochs"]})},
             **report,
-            "config": _of_interest(result["config"]),
+            "config": {key: result["config"][key] for key in setting_names(job.row.model) if key in result["config"]},
             "machine": machine(),
             "versions": result["versions"],
         }
@@ -160,9 +159,3 @@ def _data(job: Job, settings: dict[str, Any]) -> SessionDataset:
             f"{job.dataset}: benchmark accuracy needs session files of `recbole-odrec convert`, one session a line."
         )
     return SessionDataset(config)
-
-
-def _of_interest(config: dict[str, Any]) -> dict[str, Any]:
-    """Of a configuration what can change the numbers, without what RecBole notes of its own."""
-    kept = ("learning_rate", "train_batch_size", "epochs", "stopping_step", "valid_metric", "MAX_ITEM_LIST_LENGTH")
-    return {key: config[key] for key in kept}
