@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 import matplotlib
 
@@ -20,13 +20,16 @@ _STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": Tru
 
 
 def plot_size(tested: Mapping[str, Mapping[str, Tested]], path: Path) -> None:
-    """NDCG@20 against the bytes of the item table, a panel a data set."""
+    """NDCG@20 against the bytes of the item table, a panel a data set; bars are the standard deviation over seeds."""
     with plt.rc_context(_STYLE):
         figure, panels = plt.subplots(1, len(tested), figsize=(5.5 * len(tested), 4.2), squeeze=False)
         for panel, (dataset, rows) in zip(panels[0], tested.items(), strict=True):
             for row in rows.values():
-                size, ndcg = row.sizes["item_table_bytes"] / 1e6, mean(row.percent("all", "ndcg@20"))
-                panel.scatter(size, ndcg, color=_color(row), s=60 if row.row.is_bold else 28, zorder=3)
+                values = row.percent("all", "ndcg@20")
+                size, ndcg = row.sizes["item_table_bytes"] / 1e6, mean(values)
+                spread = stdev(values) if len(values) > 1 else 0
+                marker = {"fmt": "o", "markersize": 8 if row.row.is_bold else 5, "capsize": 3}
+                panel.errorbar(size, ndcg, spread, color=_color(row), **marker)
                 panel.annotate(row.row.title, (size, ndcg), xytext=(5, 4), textcoords="offset points", fontsize=7)
             panel.set(xscale="log", xlabel="item table, MB (log)", ylabel="test NDCG@20, %", title=dataset)
             panel.margins(x=0.25, y=0.12)
