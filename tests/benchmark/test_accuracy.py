@@ -98,7 +98,11 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, monkeypatc
     assert main([*words, "--seeds", "1", "2"]) == 0
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == written
     assert Path("out/README.md").read_text() == text
-    # A teacher whose checkpoint is gone is trained again for a student that needs it.
+    # A teacher whose checkpoint is gone is trained again for a student that needs it; what was left half done with
+    # other settings is in nobody's way.
+    left = Path("saved/accuracy/ml", f"{STUDENT}.seed-2", "ODRec-ml-earlier")
+    left.mkdir()
+    (left / "run.json").write_text(json.dumps({"fingerprint": "another", "config": {}}))
     (folder / f"{STUDENT}.seed-2.json").unlink()
     for path in Path("saved/accuracy/ml", f"{TEACHER}.seed-2").rglob("*.pth"):
         path.unlink()

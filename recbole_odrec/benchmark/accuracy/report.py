@@ -60,7 +60,7 @@ the hit rate (P@K of the papers). Epochs are chosen on validation (the last 10 %
 seed 1); then the model is trained anew on training and validation sessions for so many epochs and meets the test set
 once, the same for every row. Means over the seeds named, ± sample standard deviation. Item table in bytes as it ships:
 float32, or codes of one byte with 8-bit codebooks, which are what was evaluated. Head: the 20 % most frequent items.
-Settings: `properties/dataset/`, and what a row changes, in its JSON file."""
+All settings of a run stand in its JSON file, under `config`."""
 
 
 def main_table(rows: dict[str, Tested]) -> Iterator[str]:
@@ -71,8 +71,8 @@ def main_table(rows: dict[str, Tested]) -> Iterator[str]:
     for row in rows.values():
         sizes = row.sizes
         rate = 4 * sizes["item_table_dense"] / sizes["item_table_bytes"]
-        wide = _widest(rows) / sizes["item_table_bytes"]
-        stored = "1x" if wide == 1 else f"{max(rate, wide):.1f}x"
+        rate = max(rate, _widest(rows) / sizes["item_table_bytes"])  # a narrow model is small against the widest
+        stored = "1x" if rate == 1 else f"{rate:.1f}x"
         cells = [_spread(row.percent("all", metric)) for metric in metrics]
         groups = [_spread(row.percent(group, "recall@20")) for group in ("head", "tail")]
         title = f"**{row.row.title}**" if row.row.is_bold else row.row.title

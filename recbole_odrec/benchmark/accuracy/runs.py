@@ -23,6 +23,7 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_json
 from recbole_odrec.quick_start import run
 from recbole_odrec.registry import OUR_MODELS
+from recbole_odrec.run_folder import find_unfinished
 
 SELECT = "select"
 _EVALUATION = {"metrics": ["Recall", "MRR", "NDCG"], "topk": list(CUTOFFS), "valid_metric": "NDCG@10"}
@@ -95,12 +96,12 @@ class Runner:
             teacher = Job(job.dataset, ROWS[job.row.teacher], job.seed, job.selects)
             settings["teacher_checkpoint"] = str(self._checkpoint(teacher))
         settings["checkpoint_dir"] = str(self._folder(job))
-        resumes, tests = self._is_begun(job), not job.selects
+        data = _data(job, settings)  # first: refuses what the table cannot use before hours are spent on it
+        resumes, tests = _is_begun(job, settings), not job.selects
         result = run(job.row.model, job.dataset, config_dict=settings, resume=resumes, tests=tests)
         report = result["phases"]["student" if job.row.model == "ODRec" else "model"]
         ranks_file = report.pop("test_ranks", None)
         del report["checkpoint"]  # a place on this machine
-        data = _data(job, settings)
         content = {
             "row": job.row.name,
             "dataset": job.dataset,
@@ -142,13 +143,20 @@ class Runner:
     def _folder(self, job: Job) -> Path:
         return self.work / job.dataset / job.name
 
-    def _is_begun(self, job: Job) -> bool:
-        begun = [path.parent for path in self._folder(job).glob("*/run.json")]
-        return job.row.model in OUR_MODELS and any(not (folder / "result.json").is_file() for folder in begun)
-
     def _common(self) -> dict[str, Any]:
         shown = {"show_progress": self.show_progress, "state": "WARNING", "metric_decimal_place": 6}
         return {"data_path": self.data_path, **shown, **_EVALUATION}
+
+
+def _is_begun(job: Job, settings: dict[str, Any]) -> bool:
+    """Whether an interrupted run of exactly these settings can go on; one of other settings is left where it is."""
+    if job.row.model not in OUR_MODELS:
+        return False
+    try:
+        find_unfinished(make_config(job.row.model, job.dataset, config_dict=settings), resume=True)
+    except UserError:
+        return False
+    return True
 
 
 def _data(job: Job, settings: dict[str, Any]) -> SessionDataset:
