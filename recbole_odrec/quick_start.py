@@ -25,6 +25,7 @@ from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
 from recbole_odrec.files import write_atomically, write_json
+from recbole_odrec.losses import CatalogueCrossEntropy
 from recbole_odrec.nn import ProductCodesEmbedding
 from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
@@ -124,10 +125,13 @@ def _run_baseline(config: Config, tests: bool) -> dict[str, Any]:
     valid_data = None if config["refit_epochs"] else valid_data
     test_data = test_data if tests else None
     model = _build_model(config, train_data)
+    if config["fused_loss"]:
+        _fuse_loss(model)
     run_dir = new_run_folder(config, identity)
     _start_logging(config, train_data)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.saved_model_file = str(run_dir / "best.pth")
+    trainer.epochs = config["refit_epochs"] or trainer.epochs
     start = perf_counter()
     trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
     seconds, best_epoch = perf_counter() - start, None
@@ -159,6 +163,13 @@ def _baseline_dataset(config: Config) -> Any:
     dataset = SessionDataset(config)
     dataset.pad_to_max = True
     return dataset
+
+
+def _fuse_loss(model: torch.nn.Module) -> None:
+    """Lets a RecBole model compute the cross-entropy that it has in one pass over its scores."""
+    if not isinstance(getattr(model, "loss_fct", None), torch.nn.CrossEntropyLoss):
+        raise UserError(f"fused_loss=True needs a cross-entropy over the catalogue, which {type(model).__name__} lacks.")
+    model.loss_fct = CatalogueCrossEntropy()
 
 
 def _check_models(config: Config, train_data: Any) -> None:

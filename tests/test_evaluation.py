@@ -17,7 +17,9 @@ from recbole.utils import get_model, get_trainer, init_seed
 from recbole_odrec import run
 from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
+from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
+from recbole_odrec.quick_start import _fuse_loss
 from recbole_odrec.result import table
 
 BASELINE = {
@@ -56,6 +58,32 @@ def test_a_baseline_gets_exactly_the_numbers_of_stock_recbole(small_data: Path, 
     assert report["valid"]["all"] == valid_result
     assert report["test"]["all"] == test_result
     assert ("tail" in report["test"]) == (model == "GRU4Rec")
+
+
+@pytest.mark.parametrize("model", ["GRU4Rec", "SASRec", "CORE", "NARM", "STAMP"])
+def test_a_baseline_with_the_fused_loss_takes_recboles_steps(small_config, model: str) -> None:
+    """Loss and gradients of RecBole's own loss, in double precision."""
+    config = small_config(model, loss_type="CE", train_neg_sample_args=None)
+    train_data, _, _ = data_preparation(config, create_dataset(config))
+    batch = next(iter(train_data))
+    network = get_model(model)(config, train_data._dataset).double()
+    results = []
+    for fuses in (False, True):
+        if fuses:
+            _fuse_loss(network)
+        torch.manual_seed(5)  # the same dropout
+        network.zero_grad()
+        loss = network.calculate_loss(batch)
+        loss.backward()
+        results.append([loss.detach(), *(p.grad.clone() for p in network.parameters() if p.grad is not None)])
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
+
+
+def test_a_model_without_cross_entropy_has_nothing_to_fuse(small_data: Path) -> None:
+    values = {**BASELINE, "data_path": str(small_data), "fused_loss": True}
+    values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1}
+    with pytest.raises(UserError, match="fused_loss=True needs a cross-entropy over the catalogue, which BPR lacks"):
+        run("BPR", "ml-small", config_dict=values)
 
 
 def test_our_models_are_evaluated_as_recbole_would_on_its_own_data(small_config) -> None:

@@ -1,13 +1,14 @@
 """Training losses: pure functions and small modules, no RecBole in here."""
 
 from recbole_odrec.losses.at_once import at_once
-from recbole_odrec.losses.catalogue import AddedScores, CatalogueLoss, catalogue_loss
+from recbole_odrec.losses.catalogue import AddedScores, CatalogueCrossEntropy, CatalogueLoss, catalogue_loss
 from recbole_odrec.losses.contrastive import contrastive_loss
 from recbole_odrec.losses.predictive import predictive_loss
 from recbole_odrec.losses.recombination import Recombination, RecombinedViews
 
 __all__ = [
     "AddedScores",
+    "CatalogueCrossEntropy",
     "CatalogueLoss",
     "Recombination",
     "RecombinedViews",

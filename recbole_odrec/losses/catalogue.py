@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # Numbers of a block: what stays in a processor's cache; on an accelerator, few large kernels.
 _CPU_BLOCK, _DEVICE_BLOCK = 1 << 19, 1 << 26
@@ -98,6 +98,14 @@ def catalogue_loss(
         scores, values, items, pos_items, n_items, zero_item, teacher, kd_weight, temperature
     )
     return CatalogueLoss(total, soft.detach())
+
+
+class CatalogueCrossEntropy(nn.Module):
+    """`torch.nn.CrossEntropyLoss` for scores that nothing else reads: they are used up (see `catalogue_loss`)."""
+
+    def forward(self, scores: Tensor, pos_items: Tensor) -> Tensor:
+        """Scores [B, N], ids [B] -> cross-entropy, averaged over rows."""
+        return catalogue_loss(scores, pos_items).total
 
 
 class _FusedLoss(torch.autograd.Function):

@@ -38,6 +38,7 @@ _RECBOLE = {
     "epochs": 12,
     "stopping_step": 1,
     "enable_amp": True,  # bfloat16 products, as ours have
+    "fused_loss": True,  # the same loss, up to twice as fast
     "loss_type": "CE",
     "train_neg_sample_args": None,
 }
