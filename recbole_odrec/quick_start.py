@@ -168,7 +168,9 @@ def _baseline_dataset(config: Config) -> Any:
 def _fuse_loss(model: torch.nn.Module) -> None:
     """Lets a RecBole model compute the cross-entropy that it has in one pass over its scores."""
     if not isinstance(getattr(model, "loss_fct", None), torch.nn.CrossEntropyLoss):
-        raise UserError(f"fused_loss=True needs a cross-entropy over the catalogue, which {type(model).__name__} lacks.")
+        raise UserError(
+            f"fused_loss=True needs a cross-entropy over the catalogue, which {type(model).__name__} lacks."
+        )
     model.loss_fct = CatalogueCrossEntropy()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,29 @@ import pytest
 from recbole.evaluator.metrics import NDCG
 
 from recbole_odrec.benchmark.accuracy.ranks import METRICS, case_values, pack, paired_bootstrap, unpack
+from recbole_odrec.benchmark.accuracy.report import summary_table
 from recbole_odrec.benchmark.accuracy.rows import ROWS, STUDENT, TEACHER, Row
+from recbole_odrec.benchmark.accuracy.tested import read_runs
 from recbole_odrec.cli import main
 
 SMALL = {"hidden_size": 16, "epochs": 2, "readout": "item_attention", "repeat_scores": True, "train_batch_size": 256}
+
+
+@pytest.fixture
+def only_rows() -> Iterator[Callable[..., None]]:
+    """Puts a test's rows in the place of the table's; theirs come back in their order."""
+    before = dict(ROWS)
+
+    def replace(*rows: Row) -> None:
+        ROWS.clear()
+        ROWS.update({row.name: row for row in rows})
+
+    yield replace
+    replace(*before.values())
+
+
+def run_of(folder: Path, name: str, seed: int) -> dict:
+    return json.loads((folder / f"{name}.seed-{seed}.json").read_text())
 
 
 def test_case_values_are_the_metrics_definitions() -> None:
@@ -48,7 +68,7 @@ def test_ranks_survive_their_text() -> None:
     np.testing.assert_array_equal(unpack(pack(ranks)), ranks)
 
 
-def test_runs_are_made_once_and_tables_come_from_them(write_sessions, monkeypatch, capsys) -> None:
+def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows, capsys) -> None:
     write_sessions("data", n_users=80, n_films=24)
     data = {"USER_ID_FIELD": "session_id", "benchmark_filename": ["train", "valid", "test"]}
     baseline = {"epochs": 2, "train_neg_sample_args": None, "embedding_size": 16, "hidden_size": 16}
@@ -64,10 +84,7 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, monkeypatc
         ),
         Row("gru4rec", "GRU4Rec", "GRU4Rec", {**data, **baseline}),
     )
-    for name in list(ROWS):
-        monkeypatch.delitem(ROWS, name)
-    for row in rows:
-        monkeypatch.setitem(ROWS, row.name, row)
+    only_rows(*rows)
     words = ["benchmark", "accuracy", "--datasets", "ml", "--data_path", "data", "--no_progress", "--output", "out"]
     assert main([*words, "--seeds", "1", "2"]) == 0
     folder = Path("out/accuracy/ml")
@@ -92,6 +109,14 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, monkeypatc
     assert f"{student['parameters']['item_table_bytes'] / 1e6:.2f} MB" in text
     assert "| **Student** |" in text
     assert "| GRU4Rec | 1x |" in text
+    ndcg = {
+        name: np.mean([run_of(folder, name, seed)["test"]["all"]["ndcg@20"] for seed in seeds])
+        for name, seeds in ((TEACHER, (1, 2)), (STUDENT, (1, 2)), ("gru4rec", (1,)))
+    }
+    assert f"| Student | {ndcg[STUDENT] / ndcg[TEACHER]:.3f} | " in text.split("Beside their teacher")[1]
+    beside_baseline = text.split("Beside GRU4Rec, the best of RecBole's models here")[1]
+    for name, title in ((TEACHER, "Teacher"), (STUDENT, "Student")):
+        assert f"| {title} | {ndcg[name] / ndcg['gru4rec']:.3f} | " in beside_baseline
     for name in ("accuracy-size.png", "head-tail.png"):
         assert Path("out", name).read_bytes()[:4] == b"\x89PNG"
     # Again: nothing is run, the same text.
@@ -125,3 +150,13 @@ def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:
     assert main(["benchmark", "accuracy", *words]) == 2
     assert message in capsys.readouterr().err
     assert not Path("results").exists()
+
+
+def test_the_readme_shows_the_results_there_are() -> None:
+    """README's table and `results/README.md` are what the run files say today."""
+    root = Path(__file__).parents[2]
+    tested = read_runs(root / "results" / "accuracy")
+    summary = "\n".join(summary_table(tested))
+    assert summary.count("\n") > 5
+    assert f"\n{summary}\n" in (root / "README.md").read_text()
+    assert f"\n{summary}\n" in (root / "results" / "README.md").read_text()

@@ -12,6 +12,7 @@ from recbole_odrec.benchmark.accuracy.tested import Tested, differences, read_ru
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import LENGTHS
 from recbole_odrec.files import write_text
+from recbole_odrec.registry import OUR_MODELS
 
 
 def write_report(runs: Path, output: Path) -> list[Path]:
@@ -39,13 +40,15 @@ def _markdown(tested: dict[str, dict[str, Tested]]) -> Iterator[str]:
     yield "# Accuracy on session benchmarks\n"
     yield "Written by `recbole-odrec benchmark accuracy` from `accuracy/*/*.json`; do not edit.\n"
     yield _SETTING
+    yield "\n## Summary\n"
+    yield "\n".join(summary_table(tested))
     for dataset, rows in tested.items():
         data = next(iter(rows.values())).runs[0]["data"]
         parts = zip(data["sessions"], data["cases"], strict=True)
         train, valid, test = (f"{n_sessions:,} sessions, {n_cases:,} cases" for n_sessions, n_cases in parts)
         yield f"\n## {dataset}\n"
         yield f"{data['items']:,} items. Trained on {train}, of them {valid} at first for validation; test: {test}.\n"
-        yield "\n".join(main_table(rows))
+        yield "\n".join(_main_table(rows))
         yield "\nRecall@20 by items of the history, and the epochs that validation chose:\n"
         yield "\n".join(_length_table(rows))
         yield from _differences_text(rows)
@@ -63,20 +66,35 @@ float32, or codes of one byte with 8-bit codebooks, which are what was evaluated
 All settings of a run stand in its JSON file, under `config`."""
 
 
-def main_table(rows: dict[str, Tested]) -> Iterator[str]:
-    """The main table of one data set, as Markdown lines."""
+_SUMMARY = (("all", "recall@5"), ("all", "recall@20"), ("all", "mrr@20"), ("all", "ndcg@20"))
+_GROUPS = (("head", "recall@20"), ("tail", "recall@20"))
+
+
+def summary_table(tested: dict[str, dict[str, Tested]]) -> Iterator[str]:
+    """All data sets in a few columns, as Markdown lines: what the project's own README shows."""
+    columns = [metric if group == "all" else f"{group} {metric}" for group, metric in _SUMMARY + _GROUPS]
+    yield _line(["data", "model", "item table", *columns, "seeds"])
+    yield _line(["---"] * (len(columns) + 4))
+    for dataset, rows in tested.items():
+        for row in rows.values():
+            cells = [_spread(row.percent(*column)) for column in _SUMMARY + _GROUPS]
+            yield _line([dataset, row.row.title, _bytes(row.sizes["item_table_bytes"]), *cells, _seeds(row)])
+
+
+def _main_table(rows: dict[str, Tested]) -> Iterator[str]:
+    """All metrics of one data set."""
     metrics = [f"{name}@{k}" for k in (5, 10, 20) for name in ("recall", "mrr", "ndcg")]
+    columns = [*(("all", metric) for metric in metrics), *_GROUPS]
     yield _line(["model", "item table", "bytes", *metrics, "head recall@20", "tail recall@20", "seeds"])
-    yield _line(["---"] * (len(metrics) + 6))
+    yield _line(["---"] * (len(columns) + 4))
     for row in rows.values():
         sizes = row.sizes
         rate = 4 * sizes["item_table_dense"] / sizes["item_table_bytes"]
         rate = max(rate, _widest(rows) / sizes["item_table_bytes"])  # a narrow model is small against the widest
         stored = "1x" if rate == 1 else f"{rate:.1f}x"
-        cells = [_spread(row.percent("all", metric)) for metric in metrics]
-        groups = [_spread(row.percent(group, "recall@20")) for group in ("head", "tail")]
+        cells = [_spread(row.percent(*column)) for column in columns]
         title = f"**{row.row.title}**" if row.row.is_bold else row.row.title
-        yield _line([title, stored, _bytes(sizes["item_table_bytes"]), *cells, *groups, ", ".join(map(str, row.seeds))])
+        yield _line([title, stored, _bytes(sizes["item_table_bytes"]), *cells, _seeds(row)])
 
 
 def _widest(rows: dict[str, Tested]) -> int:
@@ -92,18 +110,31 @@ def _length_table(rows: dict[str, Tested]) -> Iterator[str]:
 
 
 def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
+    """Students beside their teacher; then teacher and students beside the best of RecBole's models."""
     students = [row for row in rows.values() if row.row.teacher == TEACHER]
-    if TEACHER not in rows or not students:
+    if TEACHER in rows:
+        yield from _beside("their teacher", rows[TEACHER], students)
+    baselines = [row for row in rows.values() if row.row.model not in OUR_MODELS]
+    if baselines:
+        best = max(baselines, key=lambda row: mean(row.percent("all", "ndcg@20")))
+        ours = [row for name, row in rows.items() if name == TEACHER or row in students]
+        yield from _beside(f"{best.row.title}, the best of RecBole's models here", best, ours)
+
+
+def _beside(what: str, other: Tested, rows: Sequence[Tested]) -> Iterator[str]:
+    """Ratio and differences of rows to another one."""
+    if not rows:
         return
     yield (
-        "\nStudent minus teacher in points, averaged over the seeds of both, with the 95 % interval of 10,000 draws\n"
-        "of test sessions (it says nothing about other seeds; how much they differ stands in the first table):\n"
+        f"\nBeside {what}: ratio of the NDCG@20 above, and differences in points over the seeds of both, with the\n"
+        "95 % interval of 10,000 draws of test sessions (it says nothing about other seeds):\n"
     )
-    yield _line(["model", *METRICS])
-    yield _line(["---"] * (len(METRICS) + 1))
-    for student in students:
-        found = differences(student, rows[TEACHER])
-        yield _line([student.row.title, *(f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" for d in found.values())])
+    yield _line(["model", "ratio", *METRICS])
+    yield _line(["---"] * (len(METRICS) + 2))
+    for row in rows:
+        ratio = mean(row.percent("all", "ndcg@20")) / mean(other.percent("all", "ndcg@20"))
+        cells = [f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" for d in differences(row, other).values()]
+        yield _line([row.row.title, f"{ratio:.3f}", *cells])
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -114,6 +145,10 @@ def _spread(values: Sequence[float]) -> str:
     if not values:
         return "-"
     return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def _seeds(row: Tested) -> str:
+    return ", ".join(map(str, row.seeds))
 
 
 def _bytes(number: int) -> str:
