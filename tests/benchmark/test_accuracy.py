@@ -79,6 +79,7 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows,
             "Student",
             "ODRec",
             {**data, **SMALL, "table": "codes", "init_from_teacher": True, "compression_rate": 2},
+            {"ml": {"kd_weight": 0.25, "compression_rate": 3}, "other": {"kd_weight": 0.75}},
             TEACHER,
             is_bold=True,
         ),
@@ -103,6 +104,8 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows,
             assert case_values(ranks, metric).mean() == pytest.approx(tested["test"]["all"][metric], abs=1e-4)
         trained, valid, _ = selected["data"]["cases"]
         assert tested["data"]["cases"][:2] == [trained + valid, valid]
+    config = run_of(folder, STUDENT, 1)["config"]
+    assert (config["kd_weight"], config["compression_rate"]) == (0.25, 2)  # the data set's; a row's own goes over it
     written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     text = Path("out/README.md").read_text()
     student = json.loads((folder / f"{STUDENT}.seed-1.json").read_text())

@@ -16,6 +16,7 @@ class Row:
         title: what the table calls it.
         model: ODRec, one of our teachers, or a RecBole model.
         settings: keys over the property files, `properties/dataset/*.yaml` included.
+        on: further keys by data set; `settings` goes over them.
         teacher: name of the row whose model is the teacher; "" for none.
         is_bold: run with three seeds, first of all.
     """
@@ -24,6 +25,7 @@ class Row:
     title: str
     model: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     teacher: str = ""
     is_bold: bool = False
 
@@ -43,13 +45,20 @@ _RECBOLE = {
     "train_neg_sample_args": None,
 }
 _ONE_LAYER = {"hidden_size": 128, "inner_size": 128, "n_layers": 1, "n_heads": 1}
-# Codes of the teacher's table start where the teacher ended.
-_CODES = {"table": "codes", "init_from_teacher": True, "learning_rate": 0.002, "epochs": 2}
+# What a table needs where the data set's own properties are those of the other one.
+_CODES = {"table": "codes", "init_from_teacher": True}
+_CODES_ON = {"tmall": {"learning_rate": 0.002, "epochs": 2}}
+_TENSOR_TRAIN = {"table": "tensor_train", "init_from_teacher": False}
+_TENSOR_TRAIN_ON = {"retailrocket": {"learning_rate": 0.005, "item_skip_prob": 0.2, "kd_weight": 0.5}}
 _UNTAUGHT = {"kd_weight": 0.0, "contrastive_weight": 0.0}
 
 
 def _student(name: str, title: str, is_bold: bool = False, **settings: Any) -> Row:
-    return Row(name, title, "ODRec", settings, TEACHER, is_bold)
+    return Row(name, title, "ODRec", {**_TENSOR_TRAIN, **settings}, _TENSOR_TRAIN_ON, TEACHER, is_bold)
+
+
+def _codes_student(name: str, title: str, is_bold: bool = False, **settings: Any) -> Row:
+    return Row(name, title, "ODRec", {**_CODES, **settings}, _CODES_ON, TEACHER, is_bold)
 
 
 ROWS = {
@@ -57,9 +66,9 @@ ROWS = {
     for row in (
         Row(TEACHER, "SASRecTeacher", "SASRecTeacher", is_bold=True),
         _student(STUDENT, "ODRec, tensor train, 30x", is_bold=True),
-        _student(CODES, "ODRec, codes, 30x", is_bold=True, **_CODES),
+        _codes_student(CODES, "ODRec, codes, 30x", is_bold=True),
         _student("odrec-100x", "ODRec, tensor train, 100x", compression_rate=100),
-        _student("codes-100x", "ODRec, codes, 100x", compression_rate=100, **_CODES),
+        _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         Row(
             "core", "CORE", "CORE",
             {**_RECBOLE, **_ONE_LAYER, "embedding_size": 128, "temperature": 0.07, "DNN_type": "trm"},

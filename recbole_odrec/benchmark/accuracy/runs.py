@@ -89,7 +89,7 @@ class Runner:
         Raises:
             UserError: the data set is missing or not in whole sessions.
         """
-        settings = {**self._common(), **job.row.settings, "seed": job.seed}
+        settings = {**self._common(), **job.row.on.get(job.dataset, {}), **job.row.settings, "seed": job.seed}
         if not job.selects:
             settings["refit_epochs"] = self._selected_epochs(job)
         if job.row.teacher:
