@@ -68,6 +68,8 @@ ROWS = {
         _student(STUDENT, "ODRec, tensor train, 30x", is_bold=True),
         _codes_student(CODES, "ODRec, codes, 30x", is_bold=True),
         _student("odrec-100x", "ODRec, tensor train, 100x", compression_rate=100),
+        _student("odrec-300x", "ODRec, tensor train, 300x", compression_rate=300),
+        _codes_student("codes-15x", "ODRec, codes, 15x", compression_rate=15),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         Row(
             "core", "CORE", "CORE",
