@@ -169,7 +169,8 @@ def _fuse_loss(model: torch.nn.Module) -> None:
     """Lets a RecBole model compute the cross-entropy that it has in one pass over its scores."""
     if not isinstance(getattr(model, "loss_fct", None), torch.nn.CrossEntropyLoss):
         raise UserError(
-            f"fused_loss=True needs a cross-entropy over the catalogue, which {type(model).__name__} lacks."
+            f"fused_loss=True needs a cross-entropy over the catalogue, and {type(model).__name__} has none here: set "
+            "loss_type=CE if the model knows it, or leave fused_loss out."
         )
     model.loss_fct = CatalogueCrossEntropy()
 

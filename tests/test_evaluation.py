@@ -82,7 +82,7 @@ def test_a_baseline_with_the_fused_loss_takes_recboles_steps(small_config, model
 def test_a_model_without_cross_entropy_has_nothing_to_fuse(small_data: Path) -> None:
     values = {**BASELINE, "data_path": str(small_data), "fused_loss": True}
     values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1}
-    with pytest.raises(UserError, match="fused_loss=True needs a cross-entropy over the catalogue, which BPR lacks"):
+    with pytest.raises(UserError, match="a cross-entropy over the catalogue, and BPR has none here: set loss_type=CE"):
         run("BPR", "ml-small", config_dict=values)
 
 
