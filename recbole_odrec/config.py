@@ -106,6 +106,11 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
         internal.update({key: value for key, value in of_teacher.items() if key in internal})
     internal.update(_preset_properties(config.external_config_dict.get("preset", internal["preset"]), internal))
     check_keys(config.external_config_dict, internal, f"for {model}")
+    if isinstance(config.external_config_dict.get("teacher_config"), dict):  # over the data set's, not in its place
+        config.external_config_dict["teacher_config"] = {
+            **internal["teacher_config"],
+            **config.external_config_dict["teacher_config"],
+        }
     values = {**internal, **config.external_config_dict}
     _check_valid_metric(values)
     for key in ("average_decay", "item_skip_prob"):

@@ -85,6 +85,19 @@ def test_the_papers_preset_goes_over_the_data_set_and_under_the_user() -> None:
     assert (teacher["readout"], teacher["train_batch_size"]) == ("soft_attention", 100)
 
 
+def test_the_users_teacher_config_goes_over_the_data_sets() -> None:
+    given = {"teacher_config": {"hidden_size": 256}}
+    config = make_config("ODRec", "retailrocket", config_dict=given)
+    of_data = yaml.safe_load((properties_folder() / "dataset/retailrocket.yaml").read_text())["teacher_config"]
+    assert of_data["learning_rate"] != config["learning_rate"]
+    assert config["teacher_config"] == {**of_data, "hidden_size": 256}
+    teacher = teacher_config(config, "SASRecTeacher", config["teacher_config"])
+    assert (teacher["learning_rate"], teacher["hidden_size"]) == (of_data["learning_rate"], 256)
+    assert given == {"teacher_config": {"hidden_size": 256}}
+    paper = make_config("ODRec", "retailrocket", config_dict={"preset": "paper", **given})
+    assert paper["teacher_config"] == given["teacher_config"]
+
+
 def test_ruff_is_clean() -> None:
     for arguments in (["check"], ["format", "--check"]):
         done = subprocess.run([sys.executable, "-m", "ruff", *arguments, str(ROOT)], capture_output=True, text=True)
