@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from recbole.evaluator.metrics import NDCG
 
-from recbole_odrec.benchmark.accuracy.ranks import METRICS, case_values, pack, paired_bootstrap, unpack
+from recbole_odrec.benchmark.accuracy.ranks import (
+    METRICS,
+    case_values,
+    pack,
+    paired_bootstrap,
+    repeated_targets,
+    unpack,
+)
 from recbole_odrec.benchmark.accuracy.report import summary_table
 from recbole_odrec.benchmark.accuracy.rows import ROWS, STUDENT, TEACHER, Row
 from recbole_odrec.benchmark.accuracy.tested import read_runs
@@ -63,6 +70,13 @@ def test_sessions_are_drawn_not_cases() -> None:
         paired_bootstrap(first, second, np.full(9, 50), "recall@10")
 
 
+def test_repeated_targets_stand_in_what_a_model_sees() -> None:
+    sessions = [np.array([5, 7, 5, 5, 7]), np.array([5, 6])]
+    assert repeated_targets(sessions, 1, 40).tolist() == [False, True, True, True, False]
+    assert repeated_targets(sessions, 1, 2).tolist() == [False, True, True, False, False]
+    assert repeated_targets(sessions, 2, 40).tolist() == [True, True, True]
+
+
 def test_ranks_survive_their_text() -> None:
     ranks = np.array([0, 1, 20, 255, 65_535])
     np.testing.assert_array_equal(unpack(pack(ranks)), ranks)
@@ -102,6 +116,9 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows,
         assert n_sessions.sum() == len(ranks) == tested["data"]["cases"][2]
         for metric in METRICS:
             assert case_values(ranks, metric).mean() == pytest.approx(tested["test"]["all"][metric], abs=1e-4)
+        repeats = unpack(tested["test_repeats"])
+        assert len(repeats) == len(ranks)
+        assert not repeats.any()  # nobody rates a film twice
         trained, valid, _ = selected["data"]["cases"]
         assert tested["data"]["cases"][:2] == [trained + valid, valid]
     config = run_of(folder, STUDENT, 1)["config"]
@@ -112,6 +129,8 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows,
     assert f"{student['parameters']['item_table_bytes'] / 1e6:.2f} MB" in text
     assert "| **Student** |" in text
     assert "| GRU4Rec | 1x |" in text
+    new = 100 * run_of(folder, "gru4rec", 1)["test"]["all"]["recall@20"]
+    assert f"| - | {new:.2f} | 1 |\n" in text  # repeated, new, seeds or epochs
     ndcg = {
         name: np.mean([run_of(folder, name, seed)["test"]["all"]["ndcg@20"] for seed in seeds])
         for name, seeds in ((TEACHER, (1, 2)), (STUDENT, (1, 2)), ("gru4rec", (1,)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -77,6 +78,26 @@ def paired_bootstrap(
     drawn_means = np.concatenate(means)
     low, high = np.quantile(drawn_means, [0.025, 0.975])
     return Difference(float(gain.mean()), float(low), float(high), float((drawn_means < 0).mean()))
+
+
+def repeated_targets(sessions: Iterable[np.ndarray], n_given: int, longest: int) -> np.ndarray:
+    """Which cases have a target that stands in the history already, as far back as a model looks.
+
+    Args:
+        sessions: item ids of each session; its items from position `n_given` on are targets.
+        n_given: items of each session that are no target.
+        longest: the most recent items that a model sees.
+
+    Returns:
+        bool [C], sessions one after the other.
+    """
+    return np.array(
+        [
+            session[end] in session[max(0, end - longest) : end]
+            for session in sessions
+            for end in range(n_given, len(session))
+        ]
+    )
 
 
 def pack(numbers: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 
 from recbole_odrec.benchmark.accuracy.ranks import METRICS
 from recbole_odrec.benchmark.accuracy.rows import TEACHER
-from recbole_odrec.benchmark.accuracy.tested import Tested, differences, read_runs
+from recbole_odrec.benchmark.accuracy.tested import TARGETS, Tested, differences, read_runs
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import LENGTHS
 from recbole_odrec.files import write_text
@@ -49,7 +49,7 @@ def _markdown(tested: dict[str, dict[str, Tested]]) -> Iterator[str]:
         yield f"\n## {dataset}\n"
         yield f"{data['items']:,} items. Trained on {train}, of them {valid} at first for validation; test: {test}.\n"
         yield "\n".join(_main_table(rows))
-        yield "\nRecall@20 by items of the history, and the epochs that validation chose:\n"
+        yield _LENGTHS
         yield "\n".join(_length_table(rows))
         yield from _differences_text(rows)
         yield f"\n```bash\nrecbole-odrec benchmark accuracy --datasets {dataset}\n```"
@@ -66,18 +66,27 @@ float32, or codes of one byte with 8-bit codebooks, which are what was evaluated
 All settings of a run stand in its JSON file, under `config`."""
 
 
-_SUMMARY = (("all", "recall@5"), ("all", "recall@20"), ("all", "mrr@20"), ("all", "ndcg@20"))
+_LENGTHS = """
+Recall@20 by items of the history, then of targets that stand in the history already (repeated) and of the others (new),
+and the epochs that validation chose:
+"""
+
 _GROUPS = (("head", "recall@20"), ("tail", "recall@20"))
+_SUMMARY = (
+    *(("all", metric) for metric in ("recall@5", "recall@20", "mrr@20", "ndcg@20")),
+    *_GROUPS,
+    *((group, "recall@20") for group in TARGETS),
+)
 
 
 def summary_table(tested: dict[str, dict[str, Tested]]) -> Iterator[str]:
     """All data sets in a few columns, as Markdown lines: what the project's own README shows."""
-    columns = [metric if group == "all" else f"{group} {metric}" for group, metric in _SUMMARY + _GROUPS]
+    columns = [metric if group == "all" else f"{group} {metric}" for group, metric in _SUMMARY]
     yield _line(["data", "model", "item table", *columns, "seeds"])
     yield _line(["---"] * (len(columns) + 4))
     for dataset, rows in tested.items():
         for row in rows.values():
-            cells = [_spread(row.percent(*column)) for column in _SUMMARY + _GROUPS]
+            cells = [_spread(row.percent(*column)) for column in _SUMMARY]
             yield _line([dataset, row.row.title, _bytes(row.sizes["item_table_bytes"]), *cells, _seeds(row)])
 
 
@@ -102,10 +111,11 @@ def _widest(rows: dict[str, Tested]) -> int:
 
 
 def _length_table(rows: dict[str, Tested]) -> Iterator[str]:
-    yield _line(["model", *LENGTHS, "epochs"])
-    yield _line(["---"] * (len(LENGTHS) + 2))
+    groups = [*LENGTHS, *TARGETS]
+    yield _line(["model", *groups, "epochs"])
+    yield _line(["---"] * (len(groups) + 2))
     for row in rows.values():
-        cells = [_spread(row.percent(length, "recall@20")) for length in LENGTHS]
+        cells = [_spread(row.percent(group, "recall@20")) for group in groups]
         yield _line([row.row.title, *cells, str(row.runs[0]["config"]["refit_epochs"])])
 
 

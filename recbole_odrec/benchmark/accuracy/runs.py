@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_odrec.benchmark.accuracy.ranks import CUTOFFS, pack
+from recbole_odrec.benchmark.accuracy.ranks import CUTOFFS, pack, repeated_targets
 from recbole_odrec.benchmark.accuracy.rows import ROWS, SEEDS, Row
 from recbole_odrec.benchmark.machine import machine
 from recbole_odrec.config import make_config, setting_names
@@ -119,7 +119,10 @@ class Runner:
         }
         if ranks_file:
             content["test_ranks"] = pack(np.load(ranks_file))
-            content["test_sessions"] = pack(np.diff(data.parts[-1].starts) - data.parts[-1].n_given)
+            test = data.parts[-1]
+            content["test_sessions"] = pack(np.diff(test.starts) - test.n_given)
+            sessions = np.split(data.tokens, test.starts)[1:-1]
+            content["test_repeats"] = pack(repeated_targets(sessions, test.n_given, data.max_item_list_len))
         write_json(self.path(job), content)
         return content
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from recbole_odrec.benchmark.accuracy.ranks import METRICS, Difference, paired_bootstrap, unpack
+from recbole_odrec.benchmark.accuracy.ranks import METRICS, Difference, case_values, paired_bootstrap, unpack
 from recbole_odrec.benchmark.accuracy.rows import ROWS, Row
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import LENGTHS
+
+TARGETS = ("repeated", "new")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,15 @@ class Tested:
         return self.runs[0]["parameters"]
 
     def percent(self, group: str, metric: str) -> list[float]:
-        """A metric of the test set, in percent, one number a seed; group: all, head, tail or a length."""
+        """A metric of the test set, in percent, one number a seed.
+
+        Args:
+            group: all, head, tail, a length of the history, or repeated / new: the target stands in the history or not.
+            metric: as in `ranks.case_values`.
+        """
+        if group in TARGETS:
+            found = (_of_targets(run, group == "repeated", metric) for run in self.runs)
+            return [values for values in found if values is not None]
         tests = [run["test"] for run in self.runs]
         found = [test["lengths"][group] if group in LENGTHS else test[group] for test in tests]
         return [100 * values[metric] for values in found if values is not None]
@@ -41,6 +51,13 @@ class Tested:
     def ranks(self, seeds: Sequence[int]) -> np.ndarray:
         """Ranks of the test cases, [S, C]."""
         return np.stack([unpack(run["test_ranks"]) for run in self.runs if run["seed"] in seeds])
+
+
+def _of_targets(run: dict[str, Any], repeated: bool, metric: str) -> float | None:
+    is_member = (unpack(run["test_repeats"]) == 1) == repeated
+    if not is_member.any():
+        return None
+    return 100 * float(case_values(unpack(run["test_ranks"])[is_member], metric).mean())
 
 
 def read_runs(folder: Path) -> dict[str, dict[str, Tested]]:
@@ -53,7 +70,8 @@ def read_runs(folder: Path) -> dict[str, dict[str, Tested]]:
     for path in sorted(folder.glob("*/*.seed-*.json")):
         try:
             run = json.loads(path.read_text(encoding="utf-8"))
-            found.setdefault(run["dataset"], {}).setdefault(run["row"], []).append(run)
+            rows, _ = found.setdefault(run["dataset"], {}), run["test_repeats"]
+            rows.setdefault(run["row"], []).append(run)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path} is not a run of `benchmark accuracy` ({error}); remove it to run it anew."
