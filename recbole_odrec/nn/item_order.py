@@ -5,8 +5,24 @@ Dimension key: N items, D embedding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+
+def checked_order(item_order: Sequence[int] | Tensor, n_items: int, n_cells: int) -> Tensor:
+    """A copy of an order, int64 [N].
+
+    Raises:
+        ValueError: not `n_items` different cells in [0, n_cells).
+    """
+    order = torch.as_tensor(item_order, dtype=torch.long).clone()
+    if order.shape != (n_items,):
+        raise ValueError(f"item_order has shape {tuple(order.shape)}, expected ({n_items},): a cell per item.")
+    if order.min() < 0 or order.max() >= n_cells or order.unique().numel() != n_items:
+        raise ValueError(f"item_order must hold {n_items} different cells in [0, {n_cells}).")
+    return order
 
 
 def order_by_similarity(vectors: Tensor, row_length: int) -> Tensor:

@@ -24,8 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_odrec.nn.item_order import checked_order
 from recbole_odrec.nn.planner import TensorTrainPlan, plan_tensor_train
 from recbole_odrec.nn.product import ScoreBuffer, product
+from recbole_odrec.nn.tensor_train_fit import fit_cores
 
 DEFAULT_STD = 0.02
 _QUERY_BLOCK = 64  # queries scored at a time without gradients: what lies between query and scores stays small
@@ -74,7 +76,9 @@ class SemiTensorTrainEmbedding(nn.Module):
         self.tt_cores = nn.ParameterList(
             nn.Parameter(torch.empty(left, items, dims, right)) for left, items, dims, right in plan.core_shapes
         )  # each [R_{k-1}, I_k, A_k, R_k]
-        self.register_buffer("item_order", self._checked_order(item_order))
+        self.register_buffer(
+            "item_order", None if item_order is None else checked_order(item_order, n_items, plan.n_cells)
+        )
         self.reset_parameters()
 
     @classmethod
@@ -107,16 +111,6 @@ class SemiTensorTrainEmbedding(nn.Module):
             **kwargs,  # type: ignore[arg-type]  # padding_idx, item_order, std
         )
 
-    def _checked_order(self, item_order: Sequence[int] | Tensor | None) -> Tensor | None:
-        if item_order is None:
-            return None
-        order = torch.as_tensor(item_order, dtype=torch.long).clone()
-        if order.shape != (self.n_items,):
-            raise ValueError(f"item_order has shape {tuple(order.shape)}, expected ({self.n_items},): a cell per item.")
-        if order.min() < 0 or order.max() >= self.plan.n_cells or order.unique().numel() != self.n_items:
-            raise ValueError(f"item_order must hold {self.n_items} different cells in [0, {self.plan.n_cells}).")
-        return order
-
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws normal cores, scaled so that the root mean square over the whole grid is exactly `std`."""
@@ -131,9 +125,7 @@ class SemiTensorTrainEmbedding(nn.Module):
 
     @torch.no_grad()
     def fit_(self, matrix: Tensor, item_order: Tensor | None = None) -> float:
-        """Sets the cores to approximate a given table: truncated singular value decompositions, core by core (TT-SVD).
-
-        For two cores this is the best approximation there is at these ranks, in this order of items.
+        """Sets the cores to approximate a given table (`tensor_train_fit`).
 
         Args:
             matrix: table to approximate [N, D].
@@ -150,29 +142,14 @@ class SemiTensorTrainEmbedding(nn.Module):
         if item_order is not None:
             if self.item_order is None:
                 raise ValueError("this table has no item_order to change; make it with one.")
-            self.item_order.copy_(self._checked_order(item_order))
-        plan, dtype = self.plan, self.tt_cores[0].dtype
-        dims = [shape[2] for shape in plan.core_shapes]
+            self.item_order.copy_(checked_order(item_order, self.n_items, self.plan.n_cells))
         cells = torch.arange(self.n_items) if self.item_order is None else self.item_order
-        grid = matrix.new_zeros(plan.n_cells, self.embedding_dim)
+        grid = matrix.new_zeros(self.plan.n_cells, self.embedding_dim)
         grid[cells.to(grid.device)] = matrix
         if self.padding_idx is not None:
             grid[cells[self.padding_idx]] = 0
-        grid = grid.view(plan.n_cells, plan.dim_shape[0], -1, plan.stp_factor).transpose(2, 3)
-        grid = grid.reshape(*plan.item_shape, *dims)  # [I_1 .. I_m, A_1 .. A_m]
-        m = len(dims)
-        rest = grid.permute(*(axis for k in range(m) for axis in (k, m + k)))  # [I_1, A_1, I_2, A_2, ..]
-        scale = rest.new_ones(1)  # of the bond to the left: its singular values, shared evenly by both sides
-        for core in self.tt_cores[:-1]:
-            left, items, core_dims, right = core.shape
-            u, s, v = torch.linalg.svd(rest.reshape(left * items * core_dims, -1), full_matrices=False)
-            u, s, v = (_to_size(x, right, axis) for x, axis in ((u, 1), (s, 0), (v, 0)))
-            root = s.sqrt()
-            fitted = (u * root).view(left, items, core_dims, right) / scale.view(-1, 1, 1, 1)
-            core.copy_(fitted.to(dtype))
-            rest, scale = s.unsqueeze(1) * v, root.clamp(min=torch.finfo(s.dtype).tiny ** 0.5)
-        last = self.tt_cores[-1]
-        last.copy_((rest.view(last.shape) / scale.view(-1, 1, 1, 1)).to(dtype))
+        for core, fitted in zip(self.tt_cores, fit_cores(grid, self.plan), strict=True):
+            core.copy_(fitted.to(core.dtype))
         kept = 1 - (self.to_matrix() - matrix).square().sum() / matrix.square().sum()
         return kept.item()
 
@@ -317,13 +294,3 @@ class SemiTensorTrainEmbedding(nn.Module):
         matrix = last.permute(1, 2, 0, 3).reshape(last.shape[1], -1)
         # [B * cells, A_m R] x [A_m R, I_m] -> [B * cells, I_m]
         return product(state.flatten(0, 2), matrix, buffer).view(batch, self.plan.n_cells)
-
-
-def _to_size(values: Tensor, size: int, axis: int) -> Tensor:
-    """The first `size` slices along an axis, zeros where there are fewer."""
-    values = values.narrow(axis, 0, min(size, values.shape[axis]))
-    missing = size - values.shape[axis]
-    if not missing:
-        return values
-    shape = [missing if a == axis else side for a, side in enumerate(values.shape)]
-    return torch.cat([values, values.new_zeros(shape)], dim=axis)
