@@ -157,7 +157,17 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows,
         path.unlink()
     assert main([*words, "--seeds", "2"]) == 0
     assert Path("out/README.md").read_text() == text
+    # Models without a seed in common cannot be paired; a file of another version is named.
+    (folder / f"{TEACHER}.seed-1.json").unlink()
+    (folder / f"{STUDENT}.seed-1.json").unlink()
+    assert main([*words, "--tables_only"]) == 0
+    assert "Beside GRU4Rec" not in Path("out/README.md").read_text()
+    run = run_of(folder, STUDENT, 2)
+    del run["test_repeats"]
+    (folder / f"{STUDENT}.seed-2.json").write_text(json.dumps(run))
     capsys.readouterr()
+    assert main([*words, "--tables_only"]) == 2
+    assert f"{STUDENT}.seed-2.json is not a run of `benchmark accuracy` ('test_repeats')" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

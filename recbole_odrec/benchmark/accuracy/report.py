@@ -132,7 +132,8 @@ def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
 
 
 def _beside(what: str, other: Tested, rows: Sequence[Tested]) -> Iterator[str]:
-    """Ratio and differences of rows to another one."""
+    """Ratio and differences to another row, of those that share a seed with it."""
+    rows = [row for row in rows if set(row.seeds) & set(other.seeds)]
     if not rows:
         return
     yield (

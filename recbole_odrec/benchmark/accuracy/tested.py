@@ -70,8 +70,8 @@ def read_runs(folder: Path) -> dict[str, dict[str, Tested]]:
     for path in sorted(folder.glob("*/*.seed-*.json")):
         try:
             run = json.loads(path.read_text(encoding="utf-8"))
-            rows, _ = found.setdefault(run["dataset"], {}), run["test_repeats"]
-            rows.setdefault(run["row"], []).append(run)
+            unpack(run["test_repeats"])  # what an earlier version wrote lacks it
+            found.setdefault(run["dataset"], {}).setdefault(run["row"], []).append(run)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path} is not a run of `benchmark accuracy` ({error}); remove it to run it anew."
