@@ -113,7 +113,7 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
         }
     values = {**internal, **config.external_config_dict}
     _check_valid_metric(values)
-    for key in ("average_decay", "item_skip_prob"):
+    for key in ("average_decay", "item_skip_prob", "session_jump_prob"):
         require(isinstance(values[key], (int, float)) and 0 <= values[key] < 1, key, values[key], "a number in [0, 1)")
     refit = values["refit_epochs"]
     require(isinstance(refit, int) and refit >= 0, "refit_epochs", refit, "a whole number from 0")

@@ -90,6 +90,7 @@ class DistillationConfig:
     teacher_checkpoint: str | None
     teacher_cache: bool
     init_from_teacher: bool
+    move_codes_every: int
     kd_weight: float
     temperature: float
     contrastive_weight: float
@@ -98,6 +99,7 @@ class DistillationConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.kd_weight <= 1, "kd_weight", self.kd_weight, "a number in [0, 1]")
+        require(self.move_codes_every >= 0, "move_codes_every", self.move_codes_every, "a whole number of at least 0")
         for key in ("contrastive_weight", "predictive_weight"):
             require(getattr(self, key) >= 0, key, getattr(self, key), "a number of at least 0")
         for key in ("temperature", "contrastive_temperature"):

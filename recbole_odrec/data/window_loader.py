@@ -17,6 +17,7 @@ from recbole.config import Config
 from recbole.data.interaction import Interaction
 
 from recbole_odrec.data.session_dataset import SessionDataset
+from recbole_odrec.data.session_jumps import SessionJumps
 
 NEXT_ITEMS = "next_items"  # [B, L]: next item after each position, 0 where there is no training case
 _SORTING_POOL = 32  # batches whose windows are sorted by length together: little padding, still well mixed
@@ -32,8 +33,9 @@ class SessionWindowLoader:
     next item of the whole window. Windows of similar length meet in a batch.
 
     Args:
-        config: RecBole configuration; `train_batch_size` counts cases (prefixes), as RecBole's rows do, and
-            `item_skip_prob` is the share of items left out of a window at random each time it is drawn.
+        config: RecBole configuration; `train_batch_size` counts cases (prefixes), as RecBole's rows do;
+            `session_jump_prob` is how often, at an item, a window goes on as another session that holds it;
+            `item_skip_prob` is the share of items left out of a window. Both are drawn anew each time.
         dataset: the training split.
         shuffle: new order each time it is iterated, drawn from `generator`.
 
@@ -49,6 +51,8 @@ class SessionWindowLoader:
         self.generator = torch.Generator().manual_seed(config["seed"])
         self._longest = dataset.max_item_list_len
         self._plan_windows(dataset)
+        jump_prob = config["session_jump_prob"]
+        self._jumps = SessionJumps(dataset.tokens, self._runs, jump_prob) if jump_prob else None
 
     def _plan_windows(self, dataset: SessionDataset) -> None:
         """The first window of every run of cases is worked out when drawn; only long sessions have more of them."""
@@ -126,11 +130,16 @@ class SessionWindowLoader:
         start, first, last = self._cases_of(windows)
         lengths = last - start
         columns = np.arange(lengths.max())
-        positions = start[:, None] + columns
+        if self._jumps is None:
+            positions = start[:, None] + np.arange(lengths.max() + 1)
+        else:
+            positions = self._jumps.walk(start, lengths.max(), self.generator)
+            lengths = np.minimum(lengths, (positions >= 0).sum(1) - 1)
         is_item = columns < lengths[:, None]
-        item_seq = np.where(is_item, tokens[np.where(is_item, positions, 0)], 0)
-        is_case = is_item & (positions + 1 >= first[:, None])
-        next_items = np.where(is_case, tokens[np.where(is_case, positions + 1, 0)], 0)
+        item_seq = np.where(is_item, tokens[np.where(is_item, positions[:, :-1], 0)], 0)
+        is_case = is_item & (columns >= (first - start - 1)[:, None])
+        next_items = np.where(is_case, tokens[np.where(is_case, positions[:, 1:], 0)], 0)
+        window_next = tokens[positions[np.arange(len(windows)), lengths]]
         if self.skip_prob:
             item_seq, next_items, lengths = self._skip_items(item_seq, next_items, lengths)
         dataset = self._dataset
@@ -139,7 +148,7 @@ class SessionWindowLoader:
                 dataset.item_list_field: torch.as_tensor(item_seq, dtype=torch.int64),
                 dataset.item_list_length_field: torch.as_tensor(lengths),
                 NEXT_ITEMS: torch.as_tensor(next_items, dtype=torch.int64),
-                dataset.iid_field: torch.as_tensor(tokens[last], dtype=torch.int64),
+                dataset.iid_field: torch.as_tensor(window_next, dtype=torch.int64),
             }
         )
 

@@ -1,13 +1,16 @@
 """Item table as product codes: each row is a few bytes that name entries of small codebooks.
 
 The embedding is cut into M equal parts; codebook m holds K vectors for part m, and an item stores which of them it
-takes (Jegou et al. 2011). Codes are set once, from a trained table (`fit_`); the codebooks are trained. A session's
-scores need M x K products and then M look-ups an item, with no N x D table (RecJPQ, Petrov and Macdonald 2024).
+takes (Jegou et al. 2011). Codes come from a trained table (`fit_`); the codebooks are trained, and while a latent
+table trains along with them (`latent`), codes move to the entries next to it (`assign_`). A session's scores need
+M x K products and then M look-ups an item, with no N x D table (RecJPQ, Petrov and Macdonald 2024).
 
 Dimension key: B queries, N items, D embedding, M codebooks, K entries of each, W = D / M.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +60,9 @@ class ProductCodesEmbedding(nn.Module):
         codes = torch.randint(ENTRIES, (self.n_items, n_codes), generator=generator, dtype=torch.uint8)
         self.register_buffer("codes", codes)  # [N, M]
         self.codebooks = nn.Parameter(torch.empty(n_codes, ENTRIES, embedding_dim // n_codes))  # [M, K, W]
+        self._latent: list[
+            Tensor
+        ] = []  # of one table or none; in a list, for it is the trainer's and no part of the state
         self.reset_parameters()
 
     @classmethod
@@ -111,6 +117,26 @@ class ProductCodesEmbedding(nn.Module):
             self.codebooks[m, k:] = 0
         return 1 - ((self.to_matrix() - matrix).square().sum() / matrix.square().sum()).item()
 
+    # ------------------------------------------------------------------ codes that move
+
+    def follow(self, latent: Tensor) -> None:
+        """From now on a table [N, D] gets the gradient of the rows as if it were the rows; `assign_` follows it."""
+        self._latent = [latent]
+
+    @torch.no_grad()
+    def assign_(self, matrix: Tensor) -> float:
+        """Gives each item the entries next to its row of a table [N, D], part by part; returns the share that moved."""
+        books = self.rounded_codebooks()
+        halves = books.square().sum(2) / 2  # [M, K]
+        n_new = 0
+        for start in range(0, self.n_items, _ITEM_BLOCK):
+            block = slice(start, start + _ITEM_BLOCK)
+            parts = matrix[block].view(-1, *books.shape[::2])  # [n, M, W]
+            nearest = (torch.einsum("nmw,mkw->nmk", parts, books) - halves).argmax(2).to(torch.uint8)
+            n_new += int((nearest != self.codes[block]).sum())
+            self.codes[block] = nearest
+        return n_new / self.codes.numel()
+
     # ------------------------------------------------------------------ sizes
 
     @property
@@ -153,6 +179,8 @@ class ProductCodesEmbedding(nn.Module):
         """Rows of the table: ids [...] -> [..., D]."""
         flat = ids.reshape(-1)
         rows = self._decode(self.codes[flat])
+        for latent in self._latent:
+            rows = _PassedOn.apply(rows, latent.index_select(0, flat))
         if self.padding_idx is not None:
             rows = rows * (flat != self.padding_idx).unsqueeze(-1)
         return rows.view(*ids.shape, self.embedding_dim)
@@ -191,7 +219,22 @@ class ProductCodesEmbedding(nn.Module):
         A step scores hundreds of sessions: the rows are rebuilt once for all of them. What stands in the padding
         column (`zero_item`) is for the loss to ignore.
         """
-        return product(query, self._decode(self.codes), buffer, dtype)
+        rows = self._decode(self.codes)
+        for latent in self._latent:
+            rows = _PassedOn.apply(rows, latent)
+        return product(query, rows, buffer, dtype)
+
+
+class _PassedOn(torch.autograd.Function):
+    """The first operand, with a gradient that the second gets too (straight through: Bengio et al. 2013)."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, latent: Tensor) -> Tensor:
+        return rows.view_as(rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        return gradient, gradient
 
 
 def _rate(n_items: int, embedding_dim: int, n_codes: int) -> float:

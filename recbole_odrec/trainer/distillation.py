@@ -5,6 +5,7 @@ Dimension key: B sessions, L positions, C training cases, D_s / D_t dimensions o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class DistillationTrainer(ResumableTrainer):
         self.recombination: Recombination | None = None
         self.is_head: Tensor | None = None
         self._teacher_table: FrozenTable | None = None  # at the precision of training
+        self.latent: nn.Parameter | None = None  # the full table that moving codes follow
         # The teacher's scores and, after them, those of the predictive task.
         self._shared_buffer = ScoreBuffer()
         if teacher is not None:
@@ -77,8 +79,25 @@ class DistillationTrainer(ResumableTrainer):
             view_dims["predictive"] = (student_dim, teacher_dim)
         if view_dims:
             self.recombination = Recombination(student_dim, teacher_dim, view_dims).to(self.device)
-            trained = [*self.model.parameters(), *self.recombination.parameters()]
-            self.optimizer = self._build_optimizer(params=trained)
+        self.optimizer = self._build_optimizer(params=[*self.model.parameters(), *self._own_parameters()])
+        if self.latent is not None:
+            self.optimizer.register_step_post_hook(self._move_codes)
+
+    def _own_parameters(self) -> Iterator[nn.Parameter]:
+        """What is trained beside the student, and thrown away afterwards."""
+        if self.recombination is not None:
+            yield from self.recombination.parameters()
+        if self.distillation.move_codes_every:
+            self.latent = nn.Parameter(
+                self.teacher.item_table(torch.arange(self.model.n_items, device=self.device)).detach().clone()
+            )
+            self.model.item_table.follow(self.latent)
+            yield self.latent
+
+    def _move_codes(self, *_: object) -> None:
+        """After a step."""
+        if self._step % self.distillation.move_codes_every == 0:
+            self.model.item_table.assign_(self.latent.detach())
 
     def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> tuple[float, dict | None]:
         """Phase 2, after phase 1 if no teacher was handed over."""
@@ -173,9 +192,13 @@ class DistillationTrainer(ResumableTrainer):
         state = super()._training_state()
         if self.recombination is not None:
             state["recombination"] = self.recombination.state_dict()
+        if self.latent is not None:
+            state["latent"] = self.latent.detach()
         return state
 
     def _load_training_state(self, state: dict[str, Any]) -> None:
         super()._load_training_state(state)
         if self.recombination is not None:
             self.recombination.load_state_dict(state["recombination"])
+        if self.latent is not None:
+            self.latent.data.copy_(state["latent"])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from recbole_odrec.config import make_config
+from recbole_odrec.data.case_runs import CaseRuns
 from recbole_odrec.data.session_dataset import SessionDataset
+from recbole_odrec.data.session_jumps import SessionJumps
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader
 from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
 
@@ -81,6 +84,35 @@ def test_skipped_items_leave_true_cases_in_their_order(small_config) -> None:
             positions = [followed_by.index(pair) for pair in pairs]
             assert positions == sorted(positions)
     assert 0.45 < n_kept / loader.n_cases < 0.55
+
+
+def test_jumps_go_where_another_session_holds_the_item(small_config) -> None:
+    """Every pair of a walk is a pair of the data; none of what training may not see; sessions that never were."""
+    config = small_config(session_jump_prob=0.5, MAX_ITEM_LIST_LENGTH=1000)
+    train = SessionDataset(config).build()[0]
+    true_rows = rows(train)
+    true_pairs = {(history[-1], item) for history, item in true_rows}
+    loader = SessionWindowLoader(config, train)
+    found = cases(loader)
+    assert all({*pairwise((*history, item))} <= true_pairs for history, item in found)
+    assert 0.9 < len(found) / len(true_rows) <= 1  # a walk may end early
+    is_new = [case not in set(true_rows) for case in found]
+    assert sum(is_new) > 0.5 * len(found)
+    for batch in loader:
+        last = batch["item_length"] - 1
+        assert torch.equal(batch[NEXT_ITEMS][torch.arange(len(last)), last], batch["item_id"])
+        assert torch.equal((batch["item_id_list"] > 0).sum(1), batch["item_length"])
+
+
+def test_a_jump_takes_each_place_of_an_item_alike() -> None:
+    """Three sessions hold item 1, followed by 2, 3 and 4; nothing follows those."""
+    tokens = np.array([1, 2, 1, 3, 1, 4], np.int32)
+    starts = np.array([0, 2, 4])
+    jumps = SessionJumps(tokens, CaseRuns(starts, starts + 1, starts + 1), prob=0.6)
+    positions = jumps.walk(np.zeros(30_000, np.int64), 2, torch.Generator().manual_seed(0))
+    assert (positions[:, 2] == -1).all()
+    shares = np.bincount(tokens[positions[:, 1]], minlength=5)[2:] / 30_000
+    np.testing.assert_allclose(shares, [0.4 + 0.2, 0.2, 0.2], atol=0.01)
 
 
 def test_order_follows_the_generator(small_config) -> None:

@@ -58,6 +58,42 @@ def test_fitted_codes_keep_clustered_vectors_and_most_of_others() -> None:
     assert 0.5 < few.fit_(spread) < many.fit_(spread) < 1
 
 
+def test_assigned_codes_are_the_nearest_entries() -> None:
+    table, matrix = ProductCodesEmbedding(300, 12, 3).double(), torch.randn(300, 12, dtype=torch.float64)
+    before = table.codes.clone()
+    share = table.assign_(matrix)
+    books = table.rounded_codebooks().detach()
+    expected = torch.stack([torch.cdist(matrix[:, 4 * m : 4 * m + 4], books[m]).argmin(1) for m in range(3)], 1)
+    assert torch.equal(table.codes.long(), expected)
+    assert share == pytest.approx((before.long() != expected).double().mean().item())
+    assert table.assign_(matrix) == 0
+
+
+def test_a_latent_table_gets_the_gradient_of_the_rows_and_changes_no_number() -> None:
+    table, query = ProductCodesEmbedding(40, 12, 3, std=0.5).double(), torch.randn(5, 12, dtype=torch.float64)
+    ids, weight = torch.tensor([[3, 7], [7, 0]]), torch.randn(5, 40, dtype=torch.float64)
+    weight[:, 0] = 0  # the padding column is the loss's to ignore
+
+    def run() -> tuple[list[torch.Tensor], torch.Tensor]:
+        outputs = [table.raw_scores(query), table(ids)]
+        value = (outputs[0] * weight).sum() + outputs[1].square().sum()
+        return outputs, value
+
+    plain, value = run()
+    (of_books,) = torch.autograd.grad(value, table.codebooks)
+    rows = table.to_matrix().detach().requires_grad_()
+    (of_rows,) = torch.autograd.grad((query @ rows.T * weight).sum() + rows[ids].square().sum(), rows)
+    latent = torch.randn(40, 12, dtype=torch.float64, requires_grad=True)
+    table.follow(latent)
+    followed, value = run()
+    ours, of_latent = torch.autograd.grad(value, [table.codebooks, latent])
+    for first, second in zip(plain, followed, strict=True):
+        assert torch.equal(first, second)
+    torch.testing.assert_close(ours, of_books, **EXACT)
+    torch.testing.assert_close(of_latent, of_rows, **EXACT)
+    assert set(table.state_dict()) == {"codes", "codebooks"}
+
+
 def test_the_rate_counts_every_byte() -> None:
     table = ProductCodesEmbedding.from_compression_rate(40_728, 128, 30)
     assert table.n_codes == 16

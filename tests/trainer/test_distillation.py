@@ -178,6 +178,40 @@ def test_a_student_of_codes_starts_from_its_teacher(make) -> None:
     assert student.item_table.codes.float().std() > 10
 
 
+MOVING = {"move_codes_every": 1, "learning_rate": 3e-3, **CODES}
+
+
+def test_moving_codes_follow_a_table_that_is_thrown_away(make) -> None:
+    trainer, train_data = make(epochs=1, **MOVING)
+    table, teacher = trainer.model.item_table, trainer.teacher.item_table.to_matrix()
+    assert torch.equal(trainer.latent, teacher)
+    assert id(trainer.latent) in {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
+    before = table.codes.clone()
+    trainer.fit(train_data)
+    assert (trainer.latent - teacher).abs().mean() > 1e-3
+    assert (table.codes != before).float().mean() > 0.01
+    assert table.assign_(trainer.latent.detach()) == 0  # each item has the codes next to it
+    assert set(checkpoint.load(trainer.best_file)["state_dict"]) == set(trainer.model.state_dict())
+    assert not any("latent" in name for name in trainer.model.state_dict())
+
+
+def test_moving_codes_resume_exactly(make) -> None:
+    def run(resumes: bool, **settings: object) -> DistillationTrainer:
+        torch.manual_seed(0)
+        trainer, train_data = make(**MOVING, **settings)
+        assert trainer.resume() == resumes
+        trainer.fit(train_data)
+        trainer.last_file.unlink() if not resumes and settings["epochs"] == 2 else None
+        return trainer
+
+    whole = run(resumes=False, epochs=2)
+    run(resumes=False, epochs=1)
+    resumed = run(resumes=True, epochs=2)
+    assert torch.equal(resumed.latent, whole.latent)
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, whole.model.state_dict()[name]), name
+
+
 def test_repeat_scores_start_from_the_teachers(small_config, tmp_path: Path) -> None:
     config = small_config(**CODES)
     train = SessionDataset(config).build()[0]
