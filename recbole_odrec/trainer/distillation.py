@@ -19,7 +19,7 @@ from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.losses import Recombination, at_once, catalogue_loss, contrastive_loss, predictive_loss
 from recbole_odrec.model.odrec import ODRec
 from recbole_odrec.model.session_recommender import TrainingCases
-from recbole_odrec.nn import FrozenTable
+from recbole_odrec.nn import FrozenTable, ProductCodesEmbedding
 from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.settings import DistillationConfig, TableConfig, parse
 from recbole_odrec.trainer.resumable import ResumableTrainer
@@ -87,7 +87,7 @@ class DistillationTrainer(ResumableTrainer):
         """What is trained beside the student, and thrown away afterwards."""
         if self.recombination is not None:
             yield from self.recombination.parameters()
-        if self.distillation.move_codes_every:
+        if self.distillation.move_codes_every and isinstance(self.model.item_table, ProductCodesEmbedding):
             self.latent = nn.Parameter(
                 self.teacher.item_table(torch.arange(self.model.n_items, device=self.device)).detach().clone()
             )

@@ -50,7 +50,16 @@ _ONE_LAYER = {"hidden_size": 128, "inner_size": 128, "n_layers": 1, "n_heads": 1
 _CODES = {"table": "codes", "init_from_teacher": True}
 _CODES_ON = {"tmall": {"learning_rate": 0.002, "epochs": 2}}
 _TENSOR_TRAIN = {"table": "tensor_train", "init_from_teacher": False}
-_TENSOR_TRAIN_ON = {"retailrocket": {"learning_rate": 0.005, "item_skip_prob": 0.2, "kd_weight": 0.5}}
+_TENSOR_TRAIN_ON = {
+    "retailrocket": {
+        "epochs": 2,
+        "learning_rate": 0.005,
+        "item_skip_prob": 0.2,
+        "session_jump_prob": 0.0,
+        "kd_weight": 0.5,
+        "contrastive_weight": 0.2,
+    }
+}
 _UNTAUGHT = {"kd_weight": 0.0, "contrastive_weight": 0.0}
 
 
