@@ -12,16 +12,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recbole_odrec.nn.codes_fit import ENTRIES, ITEM_BLOCK, cluster, nearest
 from recbole_odrec.nn.product import ScoreBuffer, product
 
 DEFAULT_STD = 0.02
-ENTRIES = 256  # K: a code is a byte
 _FEW_QUERIES = 16  # from here on, rows are rebuilt block by block: one product beats M look-ups a score
-_ITEM_BLOCK = 4096
 
 
 class ProductCodesEmbedding(nn.Module):
@@ -103,18 +101,10 @@ class ProductCodesEmbedding(nn.Module):
         """
         if matrix.shape != (self.n_items, self.embedding_dim):
             raise ValueError(f"matrix {tuple(matrix.shape)}, expected ({self.n_items}, {self.embedding_dim}).")
-        from sklearn.cluster import KMeans  # late: only a fit needs it, and importing it takes a second
-
-        parts = matrix.detach().float().cpu().view(self.n_items, self.n_codes, -1)
         first = 0 if self.padding_idx is None else 1  # the padding row stands for no item
-        for m in range(self.n_codes):
-            vectors = parts[first:, m].numpy()
-            # Fewer distinct vectors than entries: the rest would stay empty.
-            k = min(ENTRIES, len(np.unique(vectors, axis=0)))
-            clusters = KMeans(k, n_init=1, max_iter=25, random_state=self.seed).fit(vectors)
-            self.codes[first:, m] = torch.as_tensor(clusters.labels_, dtype=torch.uint8)
-            self.codebooks[m, :k] = torch.as_tensor(clusters.cluster_centers_, dtype=self.codebooks.dtype)
-            self.codebooks[m, k:] = 0
+        codes, codebooks = cluster(matrix[first:], self.n_codes, self.seed)
+        self.codes[first:] = codes
+        self.codebooks.copy_(codebooks)
         return 1 - ((self.to_matrix() - matrix).square().sum() / matrix.square().sum()).item()
 
     # ------------------------------------------------------------------ codes that move
@@ -126,16 +116,10 @@ class ProductCodesEmbedding(nn.Module):
     @torch.no_grad()
     def assign_(self, matrix: Tensor) -> float:
         """Gives each item the entries next to its row of a table [N, D], part by part; returns the share that moved."""
-        books = self.rounded_codebooks()
-        halves = books.square().sum(2) / 2  # [M, K]
-        n_new = 0
-        for start in range(0, self.n_items, _ITEM_BLOCK):
-            block = slice(start, start + _ITEM_BLOCK)
-            parts = matrix[block].view(-1, *books.shape[::2])  # [n, M, W]
-            nearest = (torch.einsum("nmw,mkw->nmk", parts, books) - halves).argmax(2).to(torch.uint8)
-            n_new += int((nearest != self.codes[block]).sum())
-            self.codes[block] = nearest
-        return n_new / self.codes.numel()
+        codes = nearest(matrix, self.rounded_codebooks())
+        moved = (codes != self.codes).float().mean().item()
+        self.codes.copy_(codes)
+        return moved
 
     # ------------------------------------------------------------------ sizes
 
@@ -211,7 +195,7 @@ class ProductCodesEmbedding(nn.Module):
         return sum(table[:, m].index_select(1, codes[:, m]) for m in range(self.n_codes))
 
     def _by_blocks(self, query: Tensor) -> Tensor:
-        return torch.cat([query @ self._decode(block).T for block in self.codes.split(_ITEM_BLOCK)], dim=1)
+        return torch.cat([query @ self._decode(block).T for block in self.codes.split(ITEM_BLOCK)], dim=1)
 
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
         """`scores` for training, at the precision asked for: [B, D] -> [B, N], in the buffer if there is one.
