@@ -60,6 +60,16 @@ _TENSOR_TRAIN_ON = {
         "contrastive_weight": 0.2,
     }
 }
+_STILL_ON = {
+    **_CODES_ON,
+    "retailrocket": {
+        "epochs": 2,
+        "learning_rate": 0.001,
+        "session_jump_prob": 0.0,
+        "move_codes_every": 0,
+        "contrastive_weight": 0.2,
+    },
+}
 _UNTAUGHT = {"kd_weight": 0.0, "contrastive_weight": 0.0}
 
 
@@ -102,6 +112,8 @@ ROWS = {
             {"readout": "soft_attention", "initializer_range": 0.02},
         ),
         Row("paper-teacher", "SASRecTeacher as in the paper", "SASRecTeacher", {"preset": "paper"}),
+        # On Tmall they are so anyway.
+        Row("codes-30x-still", "ODRec, codes, 30x, codes fixed, own sessions", "ODRec", _CODES, _STILL_ON, TEACHER),
         _student("odrec-30x-alone", "ODRec, 30x, without distillation", **_UNTAUGHT),
         _student("odrec-30x-no-soft-targets", "ODRec, 30x, without soft targets", kd_weight=0.0),
         _student("odrec-30x-no-contrastive", "ODRec, 30x, without contrastive", contrastive_weight=0.0),
