@@ -18,6 +18,7 @@ class Row:
         settings: keys over the property files, `properties/dataset/*.yaml` included.
         on: further keys by data set; `settings` goes over them.
         teacher: name of the row whose model is the teacher; "" for none.
+        start: name of the row whose model the student starts from in place of its teacher; "" for none.
         is_bold: run with three seeds, first of all.
     """
 
@@ -28,6 +29,7 @@ class Row:
     on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     teacher: str = ""
     is_bold: bool = False
+    start: str = ""
 
 
 TEACHER, STUDENT, CODES = "sasrec-teacher", "odrec-30x", "codes-30x"
@@ -46,6 +48,7 @@ _RECBOLE = {
     "train_neg_sample_args": None,
 }
 _ONE_LAYER = {"hidden_size": 128, "inner_size": 128, "n_layers": 1, "n_heads": 1}
+_HALF = {"hidden_size": 64, "inner_size": 64, "initializer_range": 0.125}
 # What a table needs where the data set's own properties are those of the other one.
 _CODES = {"table": "codes", "init_from_teacher": True}
 _CODES_ON = {"tmall": {"learning_rate": 0.002, "epochs": 2}}
@@ -90,6 +93,11 @@ ROWS = {
         _student("odrec-100x", "ODRec, tensor train, 100x", compression_rate=100),
         _student("odrec-300x", "ODRec, tensor train, 300x", compression_rate=300),
         _codes_student("codes-15x", "ODRec, codes, 15x", compression_rate=15),
+        Row("teacher-64", "SASRecTeacher, 64 wide", "SASRecTeacher", _HALF),
+        Row(
+            "codes-30x-64", "ODRec, codes, 30x, 64 wide", "ODRec",
+            {**_CODES, **_HALF, "compression_rate": 15}, _CODES_ON, TEACHER, start="teacher-64",
+        ),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         Row(
             "core", "CORE", "CORE",
