@@ -92,7 +92,6 @@ ROWS = {
         _codes_student(CODES, "ODRec, codes, 30x", is_bold=True),
         _student("odrec-100x", "ODRec, tensor train, 100x", compression_rate=100),
         _student("odrec-300x", "ODRec, tensor train, 300x", compression_rate=300),
-        _codes_student("codes-15x", "ODRec, codes, 15x", compression_rate=15),
         Row("teacher-64", "SASRecTeacher, 64 wide", "SASRecTeacher", _HALF),
         Row(
             "codes-30x-64", "ODRec, codes, 30x, 64 wide", "ODRec",
@@ -122,6 +121,10 @@ ROWS = {
         Row("paper-teacher", "SASRecTeacher as in the paper", "SASRecTeacher", {"preset": "paper"}),
         # On Tmall they are so anyway.
         Row("codes-30x-still", "ODRec, codes, 30x, codes fixed, own sessions", "ODRec", _CODES, _STILL_ON, TEACHER),
+        Row(
+            "codes-15x-still", "ODRec, codes, 15x, codes fixed, own sessions", "ODRec",
+            {**_CODES, "compression_rate": 15}, _STILL_ON, TEACHER,
+        ),
         _student("odrec-30x-alone", "ODRec, 30x, without distillation", **_UNTAUGHT),
         _student("odrec-30x-no-soft-targets", "ODRec, 30x, without soft targets", kd_weight=0.0),
         _student("odrec-30x-no-contrastive", "ODRec, 30x, without contrastive", contrastive_weight=0.0),
