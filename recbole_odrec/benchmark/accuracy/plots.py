@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from statistics import mean, stdev
@@ -22,17 +22,19 @@ _STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": Tru
 def plot_size(tested: Mapping[str, Mapping[str, Tested]], path: Path) -> None:
     """NDCG@20 against the bytes of the item table, a panel a data set; bars are the standard deviation over seeds."""
     with plt.rc_context(_STYLE):
-        figure, panels = plt.subplots(1, len(tested), figsize=(5.5 * len(tested), 4.2), squeeze=False)
+        figure, panels = plt.subplots(1, len(tested), figsize=(7 * len(tested), 4.2), squeeze=False)
         for panel, (dataset, rows) in zip(panels[0], tested.items(), strict=True):
+            points = []
             for row in rows.values():
                 values = row.percent("all", "ndcg@20")
                 size, ndcg = row.sizes["item_table_bytes"] / 1e6, mean(values)
                 spread = stdev(values) if len(values) > 1 else 0
                 marker = {"fmt": "o", "markersize": 8 if row.row.is_bold else 5, "capsize": 3}
                 panel.errorbar(size, ndcg, spread, color=_color(row), **marker)
-                panel.annotate(row.row.title, (size, ndcg), xytext=(5, 4), textcoords="offset points", fontsize=7)
+                points.append((ndcg, size, row.row.title))
             panel.set(xscale="log", xlabel="item table, MB (log)", ylabel="test NDCG@20, %", title=dataset)
-            panel.margins(x=0.25, y=0.12)
+            panel.margins(x=0.1, y=0.12)
+            _label(panel, sorted(points))
         _save(figure, path)
 
 
@@ -56,6 +58,21 @@ def plot_head_tail(tested: Mapping[str, Mapping[str, Tested]], path: Path) -> No
         _save(figure, path)
 
 
+def _label(panel: plt.Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Names of points (height, x, name), lowest first, in a column beside the panel, each joined to its point."""
+    low, high = panel.get_ylim()
+    gap = min(0.06, 1 / len(points))
+    heights = [(ndcg - low) / (high - low) for ndcg, _, _ in points]
+    for i in range(1, len(heights)):  # upwards until none touches the one below
+        heights[i] = max(heights[i], heights[i - 1] + gap)
+    for i in reversed(range(len(heights))):  # and back down where that left the panel
+        heights[i] = min(heights[i], 1 - gap * (len(heights) - 1 - i))
+    line = {"arrowstyle": "-", "color": _OTHER, "linewidth": 0.4, "relpos": (0, 0.5)}
+    for height, (ndcg, size, name) in zip(heights, points, strict=True):
+        place = {"xytext": (1.03, height), "textcoords": "axes fraction", "va": "center", "fontsize": 7.5}
+        panel.annotate(name, (size, ndcg), arrowprops=line, **place)
+
+
 def _color(row: Tested) -> str:
     if row.row.model == "ODRec":
         return _STUDENT
@@ -63,8 +80,10 @@ def _color(row: Tested) -> str:
 
 
 def _save(figure: plt.Figure, path: Path) -> None:
-    figure.tight_layout()
+    figure.tight_layout(w_pad=3)
     picture = BytesIO()
-    figure.savefig(picture, format="png", dpi=130, metadata={"Software": None})  # the same numbers, the same file
+    figure.savefig(
+        picture, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None}
+    )  # the same numbers, the same file
     plt.close(figure)
     write_atomically(path, lambda file: file.write(picture.getvalue()))

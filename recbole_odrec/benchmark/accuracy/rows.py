@@ -119,10 +119,10 @@ ROWS = {
             {"readout": "soft_attention", "initializer_range": 0.02},
         ),
         Row("paper-teacher", "SASRecTeacher as in the paper", "SASRecTeacher", {"preset": "paper"}),
-        # On Tmall they are so anyway.
-        Row("codes-30x-still", "ODRec, codes, 30x, codes fixed, own sessions", "ODRec", _CODES, _STILL_ON, TEACHER),
+        # Codes as k-means put them, trained on sessions as they are; on Tmall they are so anyway.
+        Row("codes-30x-still", "ODRec, fixed codes, 30x", "ODRec", _CODES, _STILL_ON, TEACHER),
         Row(
-            "codes-15x-still", "ODRec, codes, 15x, codes fixed, own sessions", "ODRec",
+            "codes-15x-still", "ODRec, fixed codes, 15x", "ODRec",
             {**_CODES, "compression_rate": 15}, _STILL_ON, TEACHER,
         ),
         _student("odrec-30x-alone", "ODRec, 30x, without distillation", **_UNTAUGHT),
