@@ -130,10 +130,6 @@ def _check_start(table: TableConfig, distillation: DistillationConfig) -> None:
     """A table that is laid out after the teacher's needs one."""
     if table.table == "codes" and not distillation.init_from_teacher:
         raise UserError("table=codes takes its codes from the teacher's table: set init_from_teacher=True.")
-    if distillation.start_checkpoint and not distillation.init_from_teacher:
-        raise UserError(
-            "start_checkpoint takes the teacher's place at the student's start: set init_from_teacher=True."
-        )
     if table.item_order == "teacher" and not distillation.needs_teacher:
         raise UserError("item_order=teacher without a teacher (every weight is 0): set init_from_teacher=True.")
 
@@ -259,7 +255,7 @@ _TRAINING_KEYS = {
 def setting_names(model: str) -> list[str]:
     """Names of the settings that make a run of this model what it is; where its files lie is none of them."""
     names = model_keys(model) | _TRAINING_KEYS | (set(_load_properties("overall")) if model in OUR_MODELS else set())
-    return sorted(names - {"teacher_checkpoint", "start_checkpoint", "teacher_cache", "save_step"})
+    return sorted(names - {"teacher_checkpoint", "teacher_cache", "save_step"})
 
 
 # Both phases must agree on these: the rows, the metric that selects, where things go.

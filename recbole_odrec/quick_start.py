@@ -32,7 +32,7 @@ from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.settings import DistillationConfig, parse
 from recbole_odrec.trainer import DistillationTrainer, ResumableTrainer, checkpoint
 from recbole_odrec.trainer.resumable import phase_log
-from recbole_odrec.trainer.teacher_phase import plan_teacher, provide_teacher, start_model
+from recbole_odrec.trainer.teacher_phase import plan_teacher, provide_teacher
 
 
 def run(
@@ -89,12 +89,10 @@ def _run_odrec(config: Config, run_dir: Path, train_data: Any, valid_data: Any, 
     phases, teacher = {}, None
     if parse(DistillationConfig, config).needs_teacher:
         teacher = provide_teacher(config, train_data, valid_data, run_dir, resume, show_progress)
-    start = start_model(config, train_data)
     with phase_log(run_dir, "student"):
         # Seeded again: the student is the same whether its teacher was trained just now or reused.
         init_seed(config["seed"], config["reproducibility"])
-        student = _build_model(config, train_data)
-        trainer = DistillationTrainer(config, student, teacher and teacher.model, run_dir, start=start)
+        trainer = DistillationTrainer(config, _build_model(config, train_data), teacher and teacher.model, run_dir)
         if resume:
             trainer.resume()
         trainer.fit(train_data, valid_data, show_progress=show_progress)
@@ -181,12 +179,11 @@ def _check_models(config: Config, train_data: Any) -> None:
     """Builds student and teacher once, so that what cannot be built is refused before anything is written."""
     student = _build_model(config, train_data)
     if config["model"] == "ODRec" and parse(DistillationConfig, config).needs_teacher:
-        width, start = plan_teacher(config, train_data).width, start_model(config, train_data)
-        what, width = ("teacher", width) if start is None else ("start_checkpoint", start.hidden_size)
+        width = plan_teacher(config, train_data).width
         if isinstance(student.item_table, ProductCodesEmbedding) and width != student.hidden_size:
             raise UserError(
-                f"table=codes: the {what}'s item table has {width} columns and hidden_size={student.hidden_size}; "
-                f"codes are those of the {what}'s columns: make the two agree."
+                f"table=codes: the teacher's item table has {width} columns and hidden_size={student.hidden_size}; "
+                "codes are those of the teacher's columns: make the two agree."
             )
 
 

@@ -90,7 +90,6 @@ class DistillationConfig:
     teacher_checkpoint: str | None
     teacher_cache: bool
     init_from_teacher: bool
-    start_checkpoint: str | None
     move_codes_every: int
     kd_weight: float
     temperature: float

@@ -49,8 +49,6 @@ from recbole_odrec.errors import UserError
             ["--table=codes", "--item_order=none", "--teacher_config={'hidden_size':32}"],
             "table=codes: the teacher's item table has 32 columns and hidden_size=64; codes are those of the teacher's",
         ),
-        (["--start_checkpoint=absent.pth"], "checkpoint absent.pth does not exist"),
-        (["--start_checkpoint=a.pth", "--init_from_teacher=False", "--item_order=none"], "start_checkpoint takes the"),
         (["--move_codes_every=-1"], "move_codes_every=-1, expected a whole number of at least 0."),
         (["--session_jump_prob=1.0"], "session_jump_prob=1.0, expected a number in [0, 1)."),
         (["--refit_epochs=-1"], "refit_epochs=-1, expected a whole number from 0."),

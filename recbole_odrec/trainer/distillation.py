@@ -24,7 +24,7 @@ from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.settings import DistillationConfig, TableConfig, parse
 from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.start import start_from_teacher
-from recbole_odrec.trainer.teacher_phase import provide_teacher, start_model
+from recbole_odrec.trainer.teacher_phase import provide_teacher
 
 
 class DistillationTrainer(ResumableTrainer):
@@ -39,7 +39,6 @@ class DistillationTrainer(ResumableTrainer):
         config, model, run_dir: as in `ResumableTrainer`.
         teacher: a model with `training_cases` and `item_table` (`SessionRecommender` or `ProductTeacher`); when None,
             `fit` trains one as the configuration says.
-        start: a model of the student's width, which it starts from in place of its teacher.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class DistillationTrainer(ResumableTrainer):
         teacher: nn.Module | None = None,
         run_dir: Path | None = None,
         phase: str = "student",
-        start: nn.Module | None = None,
     ) -> None:
         super().__init__(config, model, run_dir, phase)
         self.distillation = parse(DistillationConfig, config)
@@ -61,16 +59,15 @@ class DistillationTrainer(ResumableTrainer):
         # The teacher's scores and, after them, those of the predictive task.
         self._shared_buffer = ScoreBuffer()
         if teacher is not None:
-            self.attach_teacher(teacher, start)
+            self.attach_teacher(teacher)
 
-    def attach_teacher(self, teacher: nn.Module, start: nn.Module | None = None) -> None:
-        """Freezes the teacher, starts the student from it (or from `start`) if asked to, adds recombination heads."""
-        start = teacher if start is None else start.to(self.device).eval().requires_grad_(False)
+    def attach_teacher(self, teacher: nn.Module) -> None:
+        """Freezes the teacher, starts the student from it if asked to, adds the recombination heads."""
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
         self._teacher_table = self.teacher.item_table.frozen(self.model.score_dtype)
         start_from_teacher(
             self.model,
-            start,
+            teacher,
             learn_order=parse(TableConfig, self.config).item_order == "teacher",
             copy_weights=self.distillation.init_from_teacher,
         )
@@ -82,17 +79,17 @@ class DistillationTrainer(ResumableTrainer):
             view_dims["predictive"] = (student_dim, teacher_dim)
         if view_dims:
             self.recombination = Recombination(student_dim, teacher_dim, view_dims).to(self.device)
-        self.optimizer = self._build_optimizer(params=[*self.model.parameters(), *self._own_parameters(start)])
+        self.optimizer = self._build_optimizer(params=[*self.model.parameters(), *self._own_parameters()])
         if self.latent is not None:
             self.optimizer.register_step_post_hook(self._move_codes)
 
-    def _own_parameters(self, start: nn.Module) -> Iterator[nn.Parameter]:
+    def _own_parameters(self) -> Iterator[nn.Parameter]:
         """What is trained beside the student, and thrown away afterwards."""
         if self.recombination is not None:
             yield from self.recombination.parameters()
         if self.distillation.move_codes_every and isinstance(self.model.item_table, ProductCodesEmbedding):
             self.latent = nn.Parameter(
-                start.item_table(torch.arange(self.model.n_items, device=self.device)).detach().clone()
+                self.teacher.item_table(torch.arange(self.model.n_items, device=self.device)).detach().clone()
             )
             self.model.item_table.follow(self.latent)
             yield self.latent
@@ -107,7 +104,7 @@ class DistillationTrainer(ResumableTrainer):
         if self.teacher is None and self.distillation.needs_teacher:
             show_progress = kwargs.get("show_progress", False)
             teacher = provide_teacher(self.config, train_data, valid_data, self.run_dir, show_progress=show_progress)
-            self.attach_teacher(teacher.model, start_model(self.config, train_data))
+            self.attach_teacher(teacher.model)
         self.is_head = head_items(train_data._dataset).to(self.device)
         return super().fit(train_data, valid_data, *args, **kwargs)
 

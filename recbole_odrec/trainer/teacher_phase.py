@@ -65,28 +65,15 @@ def plan_teacher(config: Config, train_data: Any) -> TeacherPlan:
         UserError: a teacher that cannot serve, or a checkpoint that is missing, corrupt or of another item set.
     """
     distillation = parse(DistillationConfig, config)
-    if distillation.teacher_checkpoint:
-        return _of_checkpoint(config, Path(distillation.teacher_checkpoint), train_data)
-    phase_config = teacher_config(config, distillation.teacher, distillation.teacher_config)
-    return TeacherPlan(phase_config, _build(phase_config, train_data), None)
-
-
-def start_model(config: Config, train_data: Any) -> nn.Module | None:
-    """The model of `start_checkpoint`, which a student starts from in place of its teacher; None where none is given.
-
-    Raises:
-        UserError: a checkpoint that is missing, corrupt or of another item set.
-    """
-    path = parse(DistillationConfig, config).start_checkpoint
-    return _served(_of_checkpoint(config, Path(path), train_data).model) if path else None
-
-
-def _of_checkpoint(config: Config, path: Path, train_data: Any) -> TeacherPlan:
-    """A model of an earlier run, with its weights."""
-    phase_config = _config_of_checkpoint(config, path, train_data)
+    path = distillation.teacher_checkpoint and Path(distillation.teacher_checkpoint)
+    if path:
+        phase_config = _config_of_checkpoint(config, path, train_data)
+    else:
+        phase_config = teacher_config(config, distillation.teacher, distillation.teacher_config)
     model = _build(phase_config, train_data)
-    model.load_state_dict(checkpoint.load(path)["state_dict"])
-    return TeacherPlan(phase_config, model, path)
+    if path:
+        model.load_state_dict(checkpoint.load(path)["state_dict"])
+    return TeacherPlan(phase_config, model, path or None)
 
 
 def provide_teacher(

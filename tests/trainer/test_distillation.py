@@ -195,27 +195,6 @@ def test_moving_codes_follow_a_table_that_is_thrown_away(make) -> None:
     assert not any("latent" in name for name in trainer.model.state_dict())
 
 
-def test_a_narrow_student_starts_from_a_model_as_narrow_and_learns_from_a_wide_teacher(
-    small_config, tmp_path: Path
-) -> None:
-    settings = {**MOVING, "epochs": 1, "kd_weight": 1.0, "contrastive_weight": 0, "predictive_weight": 0}
-    config = small_config(hidden_size=8, **settings)
-    train = SessionDataset(config).build()[0]
-    teacher, start = (
-        SASRecTeacher(small_config("SASRecTeacher", hidden_size=size, **REPEATING), train) for size in (16, 8)
-    )
-    trainer = DistillationTrainer(config, ODRec(config, train), teacher, tmp_path / "run", start=start)
-    table, wanted = trainer.model.item_table.to_matrix(), start.item_table.to_matrix()
-    assert (table - wanted).square().mean() < 0.1 * wanted.square().mean()
-    assert torch.equal(trainer.latent, wanted)
-    for part in ("encoder", "readout", "repeat"):
-        for name, value in getattr(start, part).state_dict().items():
-            assert torch.equal(getattr(trainer.model, part).state_dict()[name], value), name
-    before = start.item_table.weight.clone()
-    trainer.fit(SessionWindowLoader(config, train))
-    assert torch.equal(start.item_table.weight, before)
-
-
 def test_moving_codes_resume_exactly(make) -> None:
     def run(resumes: bool, **settings: object) -> DistillationTrainer:
         torch.manual_seed(0)

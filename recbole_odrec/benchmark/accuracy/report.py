@@ -120,10 +120,10 @@ def _length_table(rows: dict[str, Tested]) -> Iterator[str]:
 
 
 def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
-    """Students beside their teacher; then teacher and students beside the best of RecBole's models."""
-    students = [row for row in rows.values() if row.row.teacher == TEACHER]
+    """Students beside the teacher, the full one for all; then they and it beside the best of RecBole's models."""
+    students = [row for row in rows.values() if row.row.teacher]
     if TEACHER in rows:
-        yield from _beside("their teacher", rows[TEACHER], students)
+        yield from _beside(f"{rows[TEACHER].row.title}, the teacher", rows[TEACHER], students)
     baselines = [row for row in rows.values() if row.row.model not in OUR_MODELS]
     if baselines:
         best = max(baselines, key=lambda row: mean(row.percent("all", "ndcg@20")))

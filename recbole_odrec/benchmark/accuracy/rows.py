@@ -18,7 +18,6 @@ class Row:
         settings: keys over the property files, `properties/dataset/*.yaml` included.
         on: further keys by data set; `settings` goes over them.
         teacher: name of the row whose model is the teacher; "" for none.
-        start: name of the row whose model the student starts from in place of its teacher; "" for none.
         is_bold: run with three seeds, first of all.
     """
 
@@ -29,7 +28,6 @@ class Row:
     on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     teacher: str = ""
     is_bold: bool = False
-    start: str = ""
 
 
 TEACHER, STUDENT, CODES = "sasrec-teacher", "odrec-30x", "codes-30x"
@@ -95,7 +93,7 @@ ROWS = {
         Row("teacher-64", "SASRecTeacher, 64 wide", "SASRecTeacher", _HALF),
         Row(
             "codes-30x-64", "ODRec, codes, 30x, 64 wide", "ODRec",
-            {**_CODES, **_HALF, "compression_rate": 15}, _CODES_ON, TEACHER, start="teacher-64",
+            {**_CODES, **_HALF, "compression_rate": 15, "epochs": 2}, _CODES_ON, "teacher-64",
         ),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         Row(

@@ -92,9 +92,9 @@ class Runner:
         settings = {**self._common(), **job.row.on.get(job.dataset, {}), **job.row.settings, "seed": job.seed}
         if not job.selects:
             settings["refit_epochs"] = self._selected_epochs(job)
-        for key, row in (("teacher_checkpoint", job.row.teacher), ("start_checkpoint", job.row.start)):
-            if row:
-                settings[key] = str(self._checkpoint(Job(job.dataset, ROWS[row], job.seed, job.selects)))
+        if job.row.teacher:
+            teacher = Job(job.dataset, ROWS[job.row.teacher], job.seed, job.selects)
+            settings["teacher_checkpoint"] = str(self._checkpoint(teacher))
         settings["checkpoint_dir"] = str(self._folder(job))
         data = _data(job, settings)  # first: refuses what the table cannot use before hours are spent on it
         resumes, tests = _is_begun(job, settings), not job.selects
