@@ -5,7 +5,6 @@ Dimension key: B sessions, L positions, C training cases, D_s / D_t dimensions o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,23 +78,20 @@ class DistillationTrainer(ResumableTrainer):
             view_dims["predictive"] = (student_dim, teacher_dim)
         if view_dims:
             self.recombination = Recombination(student_dim, teacher_dim, view_dims).to(self.device)
-        self.optimizer = self._build_optimizer(params=[*self.model.parameters(), *self._own_parameters()])
-        if self.latent is not None:
+        # Trained beside the student, and thrown away afterwards.
+        own = [] if self.recombination is None else [*self.recombination.parameters()]
+        codes_move = self.distillation.move_codes_every and isinstance(self.model.item_table, ProductCodesEmbedding)
+        if codes_move:
+            every_item = torch.arange(self.model.n_items, device=self.device)
+            self.latent = nn.Parameter(self.teacher.item_table(every_item).detach().clone())
+            self.model.item_table.follow(self.latent)
+            own.append(self.latent)
+        self.optimizer = self._build_optimizer(params=[*self.model.parameters(), *own])
+        if codes_move:
             self.optimizer.register_step_post_hook(self._move_codes)
 
-    def _own_parameters(self) -> Iterator[nn.Parameter]:
-        """What is trained beside the student, and thrown away afterwards."""
-        if self.recombination is not None:
-            yield from self.recombination.parameters()
-        if self.distillation.move_codes_every and isinstance(self.model.item_table, ProductCodesEmbedding):
-            self.latent = nn.Parameter(
-                self.teacher.item_table(torch.arange(self.model.n_items, device=self.device)).detach().clone()
-            )
-            self.model.item_table.follow(self.latent)
-            yield self.latent
-
     def _move_codes(self, *_: object) -> None:
-        """After a step."""
+        """Every so many steps, items take the codes next to their rows of the full table."""
         if self._step % self.distillation.move_codes_every == 0:
             self.model.item_table.assign_(self.latent.detach())
 
