@@ -2,7 +2,7 @@
 
 The embedding is cut into M equal parts; codebook m holds K vectors for part m, and an item stores which of them it
 takes (Jegou et al. 2011). Codes come from a trained table (`fit_`); the codebooks are trained, and while a latent
-table trains along with them (`latent`), codes move to the entries next to it (`assign_`). A session's scores need
+table trains along with them (`follow`), codes move to the entries next to it (`assign_`). A session's scores need
 M x K products and then M look-ups an item, with no N x D table (RecJPQ, Petrov and Macdonald 2024).
 
 Dimension key: B queries, N items, D embedding, M codebooks, K entries of each, W = D / M.
@@ -58,9 +58,7 @@ class ProductCodesEmbedding(nn.Module):
         codes = torch.randint(ENTRIES, (self.n_items, n_codes), generator=generator, dtype=torch.uint8)
         self.register_buffer("codes", codes)  # [N, M]
         self.codebooks = nn.Parameter(torch.empty(n_codes, ENTRIES, embedding_dim // n_codes))  # [M, K, W]
-        self._latent: list[
-            Tensor
-        ] = []  # of one table or none; in a list, for it is the trainer's and no part of the state
+        self._latent: list[Tensor] = []  # in a list, for what is assigned bare is registered as state
         self.reset_parameters()
 
     @classmethod

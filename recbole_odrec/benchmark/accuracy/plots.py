@@ -82,8 +82,7 @@ def _color(row: Tested) -> str:
 def _save(figure: plt.Figure, path: Path) -> None:
     figure.tight_layout(w_pad=3)
     picture = BytesIO()
-    figure.savefig(
-        picture, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None}
-    )  # the same numbers, the same file
+    without_version = {"Software": None}  # the same numbers, the same file
+    figure.savefig(picture, format="png", dpi=130, bbox_inches="tight", metadata=without_version)
     plt.close(figure)
     write_atomically(path, lambda file: file.write(picture.getvalue()))
