@@ -248,7 +248,7 @@ def model_keys(model: str) -> set[str]:
 # Of RecBole's own training settings, those that its models and ours read.
 _TRAINING_KEYS = {
     *("learning_rate", "weight_decay", "learner", "train_batch_size", "epochs", "stopping_step", "valid_metric"),
-    *("MAX_ITEM_LIST_LENGTH", "enable_amp", "fused_loss", "refit_epochs", "seed"),
+    *("MAX_ITEM_LIST_LENGTH", "enable_amp", "fused_loss", "bucket_by_length", "refit_epochs", "seed"),
 }
 
 

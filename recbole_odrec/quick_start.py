@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,12 +14,14 @@ import recbole.data.dataset
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.data.dataloader import TrainDataLoader
 from recbole.utils import get_trainer, init_logger, init_seed
 from torch import Tensor
 
 from recbole_odrec import result as results
 from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
+from recbole_odrec.data.length_buckets import LengthBucketLoader
 from recbole_odrec.data.session_dataset import SessionDataset, check_refit
 from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.data.window_loader import SessionWindowLoader
@@ -125,6 +128,8 @@ def _run_baseline(config: Config, tests: bool) -> dict[str, Any]:
     valid_data = None if config["refit_epochs"] else valid_data
     test_data = test_data if tests else None
     model = _build_model(config, train_data)
+    if config["bucket_by_length"]:
+        train_data = _bucket_by_length(model, train_data)
     if config["fused_loss"]:
         _fuse_loss(model)
     run_dir = new_run_folder(config, identity)
@@ -154,6 +159,11 @@ def _baseline_dataset(config: Config) -> Any:
     """RecBole's own data set; for whole sessions, which RecBole cannot read, ours with rows of full width."""
     if not session_file_paths(config):
         check_refit(config)
+        if config["bucket_by_length"]:
+            raise UserError(
+                f"bucket_by_length=True needs files of whole sessions (`recbole-odrec convert`); {config['dataset']} "
+                "has none: leave it out."
+            )
         return create_dataset(config)
     if hasattr(recbole.data.dataset, f"{config['model']}Dataset"):
         raise UserError(
@@ -161,8 +171,26 @@ def _baseline_dataset(config: Config) -> Any:
             "`recbole-odrec convert --expand`."
         )
     dataset = SessionDataset(config)
-    dataset.pad_to_max = True
+    dataset.pad_to_max = not config["bucket_by_length"]
     return dataset
+
+
+def _bucket_by_length(model: torch.nn.Module, train_data: TrainDataLoader) -> LengthBucketLoader:
+    """Batches as wide as their longest row, if the model scores a short history alike at any width."""
+    data, scores = train_data._dataset, []
+    for is_padded in (True, False):
+        data.pad_to_max = is_padded
+        rows = data[torch.arange(min(4, len(data)))].to(train_data.config["device"])
+        with torch.no_grad(), suppress(RuntimeError, IndexError, ValueError):  # what a network of fixed width raises
+            scores.append(model.eval().full_sort_predict(rows))
+    is_alike = len(scores) == 2 and torch.allclose(*scores, rtol=1e-4, atol=1e-5)
+    model.train()
+    if not is_alike:
+        raise UserError(
+            f"bucket_by_length=True needs a model that does not mind how far a history is padded, and "
+            f"{type(model).__name__} does: leave it out."
+        )
+    return LengthBucketLoader(train_data.config, data, train_data._sampler, shuffle=train_data.shuffle)
 
 
 def _fuse_loss(model: torch.nn.Module) -> None:

@@ -16,11 +16,11 @@ import torch
 from recbole.config import Config
 from recbole.data.interaction import Interaction
 
+from recbole_odrec.data.length_buckets import SORTING_POOL
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.session_jumps import SessionJumps
 
 NEXT_ITEMS = "next_items"  # [B, L]: next item after each position, 0 where there is no training case
-_SORTING_POOL = 32  # batches whose windows are sorted by length together: little padding, still well mixed
 
 
 class SessionWindowLoader:
@@ -123,7 +123,7 @@ class SessionWindowLoader:
 
     @property
     def _pool_cases(self) -> int:
-        return self.batch_size * _SORTING_POOL
+        return self.batch_size * SORTING_POOL
 
     def _batch(self, windows: np.ndarray) -> Interaction:
         tokens = self._dataset.tokens

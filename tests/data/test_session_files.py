@@ -19,7 +19,8 @@ from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import training_counts
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader
-from recbole_odrec.quick_start import _baseline_dataset
+from recbole_odrec.errors import UserError
+from recbole_odrec.quick_start import _baseline_dataset, _bucket_by_length, _build_model
 
 N_USERS = 60
 
@@ -202,6 +203,54 @@ def test_recboles_models_train_on_whole_sessions_as_on_prefix_rows(sources: Path
     assert len(test._dataset) == 6 * 28
     result = run("GRU4Rec", "whole", config_dict={**settings("whole"), "epochs": 1})
     assert 0 < result["phases"]["model"]["test"]["all"]["recall@10"] < 1
+
+
+@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec", "NARM", "STAMP", "CORE"])
+def test_rows_of_like_length_meet_each_once_an_epoch(sources: Path, model: str) -> None:
+    convert("--name", "whole", "--output", ".", *plain(sources))
+    values = {**settings("whole"), "train_batch_size": 16, "loss_type": "CE"}
+    config = make_config(model, "whole", config_dict={**values, "bucket_by_length": True})
+    stock = make_config(model, "whole", config_dict=values)
+    train, _, test = data_preparation(config, _baseline_dataset(config))
+    padded_train, _, padded_test = data_preparation(stock, _baseline_dataset(stock))
+    network = _build_model(config, train)
+    network.loss_fct = torch.nn.CrossEntropyLoss(reduction="sum")
+    bucketed = _bucket_by_length(network, train)
+    assert network.training
+    first, second = (list(bucketed) for _ in range(2))
+    assert len(first) == len(bucketed) == len(padded_train)
+
+    def as_rows(batches: list) -> list[tuple[int, ...]]:
+        return [
+            (*items[:length].tolist(), target)
+            for batch in batches
+            for items, length, target in zip(batch["item_id_list"], batch["item_length"], batch["item_id"], strict=True)
+        ]
+
+    rows = as_rows(first)
+    assert sorted(rows) == sorted(as_rows(list(padded_train)))
+    assert rows != as_rows(second)  # another order every epoch
+    width = [batch["item_id_list"].shape[1] for batch in first]
+    assert width != sorted(width)  # and batches of all lengths mixed
+    assert sum(w * len(batch) for w, batch in zip(width, first, strict=True)) < 1.2 * sum(len(row) - 1 for row in rows)
+    # What the model makes of an epoch's rows does not depend on their padding.
+    network.eval()
+    with torch.no_grad():
+        losses = [sum(network.calculate_loss(batch) for batch in batches) for batches in (first, padded_train)]
+        torch.testing.assert_close(*losses, rtol=1e-5, atol=0)
+        narrow, wide = (network.full_sort_predict(next(iter(data))[0]) for data in (test, padded_test))
+    torch.testing.assert_close(narrow, wide, rtol=1e-4, atol=1e-5)
+
+
+def test_a_baseline_trains_on_rows_of_like_length(sources: Path) -> None:
+    convert("--name", "whole", "--output", ".", *plain(sources))
+    values = {**settings("whole"), "epochs": 1, "bucket_by_length": True}
+    result = run("GRU4Rec", "whole", config_dict=values)
+    assert 0 < result["phases"]["model"]["test"]["all"]["recall@10"] < 1
+    with pytest.raises(UserError, match=r"bucket_by_length=True needs a model .*, and NextItNet does: leave it out"):
+        run("NextItNet", "whole", config_dict=values)
+    with pytest.raises(UserError, match="bucket_by_length=True needs files of whole sessions"):
+        run("GRU4Rec", "ml-100k", config_dict=values | {"benchmark_filename": None})
 
 
 def test_our_models_run_on_whole_sessions(sources: Path) -> None:

@@ -45,6 +45,9 @@ _RECBOLE = {
     "loss_type": "CE",
     "train_neg_sample_args": None,
 }
+# Less padding, nearly twice as fast again; SASRec and CORE ran on Tmall before there was such a thing.
+_BUCKETS = {"bucket_by_length": True}
+_BUCKETS_ON = {"retailrocket": _BUCKETS}
 _ONE_LAYER = {"hidden_size": 128, "inner_size": 128, "n_layers": 1, "n_heads": 1}
 _HALF = {"hidden_size": 64, "inner_size": 64, "initializer_range": 0.125}
 # What a table needs where the data set's own properties are those of the other one.
@@ -102,14 +105,19 @@ ROWS = {
                 **_RECBOLE, **_ONE_LAYER, "embedding_size": 128, "temperature": 0.07, "DNN_type": "trm",
                 "learning_rate": 0.001, "epochs": 12,
             },
+            _BUCKETS_ON,
         ),
         Row(
             "sasrec", "SASRec", "SASRec",
             {**_RECBOLE, **_ONE_LAYER, "hidden_dropout_prob": 0.5, "attn_dropout_prob": 0.5},
+            _BUCKETS_ON,
         ),
-        Row("narm", "NARM", "NARM", {**_RECBOLE, "embedding_size": 128, "hidden_size": 128}),
-        Row("stamp", "STAMP", "STAMP", {**_RECBOLE, "embedding_size": 128}),
-        Row("gru4rec", "GRU4Rec", "GRU4Rec", {**_RECBOLE, "embedding_size": 128, "hidden_size": 128, "num_layers": 1}),
+        Row("narm", "NARM", "NARM", {**_RECBOLE, **_BUCKETS, "embedding_size": 128, "hidden_size": 128}),
+        Row("stamp", "STAMP", "STAMP", {**_RECBOLE, **_BUCKETS, "embedding_size": 128}),
+        Row(
+            "gru4rec", "GRU4Rec", "GRU4Rec",
+            {**_RECBOLE, **_BUCKETS, "embedding_size": 128, "hidden_size": 128, "num_layers": 1},
+        ),
         Row("gru4rec-teacher", "GRU4RecTeacher", "GRU4RecTeacher"),
         Row("teacher-no-repeat", "SASRecTeacher without repeat scores", "SASRecTeacher", {"repeat_scores": False}),
         Row(
