@@ -98,16 +98,19 @@ def _main_table(rows: dict[str, Tested]) -> Iterator[str]:
     yield _line(["---"] * (len(columns) + 4))
     for row in rows.values():
         sizes = row.sizes
-        rate = 4 * sizes["item_table_dense"] / sizes["item_table_bytes"]
-        rate = max(rate, _widest(rows) / sizes["item_table_bytes"])  # a narrow model is small against the widest
+        full = 4 * sizes["item_table_dense"]
+        reference = _reference(row, rows)  # a narrow model is small against the full one
+        rate = max(full, reference.sizes["item_table_bytes"] if reference else 0) / sizes["item_table_bytes"]
         stored = "1x" if rate == 1 else f"{rate:.1f}x"
         cells = [_spread(row.percent(*column)) for column in columns]
         title = f"**{row.row.title}**" if row.row.is_bold else row.row.title
         yield _line([title, stored, _bytes(sizes["item_table_bytes"]), *cells, _seeds(row)])
 
 
-def _widest(rows: dict[str, Tested]) -> int:
-    return max(row.sizes["item_table_bytes"] for row in rows.values())
+def _reference(row: Tested, rows: dict[str, Tested]) -> Tested | None:
+    """What a row must hold its own against: its teacher, but no narrower one than `TEACHER`."""
+    teachers = [rows[name] for name in (TEACHER, row.row.teacher) if name in rows]
+    return max(teachers, key=lambda teacher: teacher.sizes["item_table_bytes"], default=None)
 
 
 def _length_table(rows: dict[str, Tested]) -> Iterator[str]:
@@ -120,10 +123,12 @@ def _length_table(rows: dict[str, Tested]) -> Iterator[str]:
 
 
 def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
-    """Students beside the teacher, the full one for all; then they and it beside the best of RecBole's models."""
+    """Students beside their teacher, if it is no narrow one; then they and it beside the best of RecBole's models."""
     students = [row for row in rows.values() if row.row.teacher]
-    if TEACHER in rows:
-        yield from _beside(f"{rows[TEACHER].row.title}, the teacher", rows[TEACHER], students)
+    for teacher in rows.values():
+        taught = [row for row in students if _reference(row, rows) is teacher]
+        if taught:
+            yield from _beside(f"{teacher.row.title}, the teacher", teacher, taught)
     baselines = [row for row in rows.values() if row.row.model not in OUR_MODELS]
     if baselines:
         best = max(baselines, key=lambda row: mean(row.percent("all", "ndcg@20")))
