@@ -49,8 +49,6 @@ _RECBOLE = {
 _BUCKETS = {"bucket_by_length": True}
 _BUCKETS_ON = {"retailrocket": _BUCKETS}
 _ONE_LAYER = {"hidden_size": 128, "inner_size": 128, "n_layers": 1, "n_heads": 1}
-_HALF = {"hidden_size": 64, "inner_size": 64, "initializer_range": 0.125}
-_DOUBLE = {"hidden_size": 256, "inner_size": 256, "initializer_range": 0.0625}  # the paper's width on RetailRocket
 # What a table needs where the data set's own properties are those of the other one.
 _CODES = {"table": "codes", "init_from_teacher": True}
 _CODES_ON = {"tmall": {"learning_rate": 0.002, "epochs": 2}}
@@ -78,6 +76,11 @@ _STILL_ON = {
 _UNTAUGHT = {"kd_weight": 0.0, "contrastive_weight": 0.0}
 
 
+def _width(size: int) -> dict[str, Any]:
+    """A network so wide, its item vectors of length one to begin with."""
+    return {"hidden_size": size, "inner_size": size, "initializer_range": size**-0.5}
+
+
 def _student(name: str, title: str, is_bold: bool = False, **settings: Any) -> Row:
     return Row(name, title, "ODRec", {**_TENSOR_TRAIN, **settings}, _TENSOR_TRAIN_ON, TEACHER, is_bold)
 
@@ -92,15 +95,20 @@ ROWS = {
         Row(TEACHER, "SASRecTeacher", "SASRecTeacher", is_bold=True),
         _student(STUDENT, "ODRec, tensor train, 30x", is_bold=True),
         _codes_student(CODES, "ODRec, codes, 30x", is_bold=True),
+        _student("odrec-10x", "ODRec, tensor train, 10x", compression_rate=10),
         _student("odrec-100x", "ODRec, tensor train, 100x", compression_rate=100),
         _student("odrec-300x", "ODRec, tensor train, 300x", compression_rate=300),
-        Row("teacher-64", "SASRecTeacher, 64 wide", "SASRecTeacher", _HALF),
+        Row("teacher-64", "SASRecTeacher, 64 wide", "SASRecTeacher", _width(64)),
         Row(
             "codes-30x-64", "ODRec, codes, 30x, 64 wide", "ODRec",
-            {**_CODES, **_HALF, "compression_rate": 15, "epochs": 2}, _CODES_ON, "teacher-64",
+            {**_CODES, **_width(64), "compression_rate": 15, "epochs": 2}, _CODES_ON, "teacher-64",
         ),
-        Row("teacher-256", "SASRecTeacher, 256 wide", "SASRecTeacher", _DOUBLE),
-        Row("codes-30x-256", "ODRec, codes, 30x, 256 wide", "ODRec", {**_CODES, **_DOUBLE}, _CODES_ON, "teacher-256"),
+        # The paper's width on RetailRocket.
+        Row("teacher-256", "SASRecTeacher, 256 wide", "SASRecTeacher", _width(256)),
+        Row(
+            "codes-30x-256", "ODRec, codes, 30x, 256 wide", "ODRec",
+            {**_CODES, **_width(256)}, _CODES_ON, "teacher-256",
+        ),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         Row(
             "core", "CORE", "CORE",
@@ -139,6 +147,7 @@ ROWS = {
         _student("odrec-30x-no-contrastive", "ODRec, 30x, without contrastive", contrastive_weight=0.0),
         _student("odrec-30x-predictive", "ODRec, 30x, with predictive", predictive_weight=0.001),
         _student("odrec-30x-tt", "ODRec, 30x, plain tensor train (t = 1)", stp_factor=1),
-        Row("sasrec-narrow", "SASRecTeacher of width 4 (32x)", "SASRecTeacher", {"hidden_size": 4, "inner_size": 4}),
+        Row("teacher-16", "SASRecTeacher, 16 wide", "SASRecTeacher", _width(16)),
+        Row("teacher-4", "SASRecTeacher, 4 wide", "SASRecTeacher", _width(4)),
     )
 }  # fmt: skip
