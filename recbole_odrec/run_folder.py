@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from recbole.config import Config
 from recbole.utils import get_local_time
 
@@ -56,8 +57,13 @@ def find_unfinished(config: Config, resume: bool | str) -> Path:
 
 
 def identify(config: Config) -> dict[str, Any]:
-    """What a configuration is, taken before a data set is read: data sets add to it."""
-    return {"fingerprint": checkpoint.fingerprint(config), "config": checkpoint.plain_config(config)}
+    """What a configuration is, taken before a data set is read: data sets add to it.
+
+    A teacher given as a file counts by what is in it, wherever it lies.
+    """
+    teacher = config["teacher_checkpoint"]
+    weights = [np.fromfile(teacher, np.uint8)] if teacher and Path(teacher).is_file() else []
+    return {"fingerprint": checkpoint.fingerprint(config, *weights), "config": checkpoint.plain_config(config)}
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

@@ -55,6 +55,19 @@ def test_a_teacher_checkpoint_serves_without_training(go) -> None:
     assert second["phases"]["teacher"]["test"] == first["phases"]["teacher"]["test"]
 
 
+def test_a_run_goes_on_with_the_teacher_that_it_had_wherever_that_lies(go, settings, tmp_path: Path) -> None:
+    teachers = [Path(go(seed=seed)["phases"]["teacher"]["checkpoint"]) for seed in (1, 2)]
+    values = {**settings, "checkpoint_dir": str(tmp_path / "taught")}
+    first = run("ODRec", "ml-small", config_dict={**values, "teacher_checkpoint": str(teachers[0])})
+    Path(first["path"]).unlink()  # as if it had been interrupted
+    with pytest.raises(UserError, match="nothing to resume"):
+        run("ODRec", "ml-small", config_dict={**values, "teacher_checkpoint": str(teachers[1])}, resume=True)
+    moved = teachers[0].rename(tmp_path / "moved.pth")
+    again = run("ODRec", "ml-small", config_dict={**values, "teacher_checkpoint": str(moved)}, resume=True)
+    assert again["path"] == first["path"]
+    assert again["phases"]["student"]["test"] == first["phases"]["student"]["test"]
+
+
 def test_a_teacher_of_longer_sessions_serves_shorter_ones(go) -> None:
     path = go()["phases"]["teacher"]["checkpoint"]
     assert go(teacher_checkpoint=path, MAX_ITEM_LIST_LENGTH=10)["phases"]["teacher"]["source"] == "checkpoint"
