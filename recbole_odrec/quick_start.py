@@ -35,7 +35,7 @@ from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.settings import DistillationConfig, parse
 from recbole_odrec.trainer import DistillationTrainer, ResumableTrainer, checkpoint
 from recbole_odrec.trainer.resumable import phase_log
-from recbole_odrec.trainer.teacher_phase import plan_teacher, provide_teacher
+from recbole_odrec.trainer.teacher_phase import plan_teachers, provide_teacher
 
 
 def run(
@@ -103,7 +103,7 @@ def _run_odrec(config: Config, run_dir: Path, train_data: Any, valid_data: Any, 
     is_head = head_items(train_data._dataset)
     if teacher is not None:
         phases["teacher"] = _phase_report(teacher.trainer, valid_data, test_data, is_head, run_dir / "teacher")
-        phases["teacher"].update(source=teacher.source, checkpoint=str(teacher.checkpoint))
+        phases["teacher"].update(teacher.origin)
     phases["student"] = _phase_report(trainer, valid_data, test_data, is_head, run_dir / "student")
     return phases
 
@@ -207,7 +207,7 @@ def _check_models(config: Config, train_data: Any) -> None:
     """Builds student and teacher once, so that what cannot be built is refused before anything is written."""
     student = _build_model(config, train_data)
     if config["model"] == "ODRec" and parse(DistillationConfig, config).needs_teacher:
-        width = plan_teacher(config, train_data).width
+        width = plan_teachers(config, train_data)[0].width
         if isinstance(student.item_table, ProductCodesEmbedding) and width != student.hidden_size:
             raise UserError(
                 f"table=codes: the teacher's item table has {width} columns and hidden_size={student.hidden_size}; "

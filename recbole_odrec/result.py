@@ -9,6 +9,7 @@ from typing import Any
 from texttable import Texttable
 from torch import nn
 
+from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.model.session_recommender import SessionRecommender
 
 _STORED_BUFFERS = ("item_order", ".codes")  # what a model's state holds beside its weights
@@ -21,6 +22,9 @@ def parameter_report(model: nn.Module) -> dict[str, Any]:
     """
     total = sum(parameter.numel() for parameter in model.parameters())
     total += sum(buffer.numel() for name, buffer in model.named_buffers() if name.endswith(_STORED_BUFFERS))
+    if isinstance(model, TeacherEnsemble):
+        reports = [parameter_report(getattr(member, "model", member)) for member in model.members]
+        return {**{key: sum(report[key] for report in reports) for key in reports[0]}, "compression_rate": 1.0}
     if isinstance(model, SessionRecommender):
         table, dense = model.item_table.n_stored, model.item_table.n_items * model.hidden_size
         n_bytes, rate = model.item_table.n_bytes, model.item_table.compression_rate

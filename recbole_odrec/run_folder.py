@@ -61,8 +61,9 @@ def identify(config: Config) -> dict[str, Any]:
 
     A teacher given as a file counts by what is in it, wherever it lies.
     """
-    teacher = config["teacher_checkpoint"]
-    weights = [np.fromfile(teacher, np.uint8)] if teacher and Path(teacher).is_file() else []
+    given = config["teacher_checkpoint"] or []
+    files = [given] if isinstance(given, str) else given
+    weights = [np.fromfile(file, np.uint8) for file in files if Path(file).is_file()]
     return {"fingerprint": checkpoint.fingerprint(config, *weights), "config": checkpoint.plain_config(config)}
 
 

@@ -87,7 +87,8 @@ class DistillationConfig:
 
     teacher: str
     teacher_config: dict[str, Any]
-    teacher_checkpoint: str | None
+    n_teachers: int
+    teacher_checkpoint: str | list[str] | None
     teacher_cache: bool
     init_from_teacher: bool
     move_codes_every: int
@@ -99,6 +100,8 @@ class DistillationConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.kd_weight <= 1, "kd_weight", self.kd_weight, "a number in [0, 1]")
+        require(self.n_teachers >= 1, "n_teachers", self.n_teachers, "a whole number of at least 1")
+        require(self.teacher_checkpoint != [], "teacher_checkpoint", [], "a file or a list of files")
         require(self.move_codes_every >= 0, "move_codes_every", self.move_codes_every, "a whole number of at least 0")
         for key in ("contrastive_weight", "predictive_weight"):
             require(getattr(self, key) >= 0, key, getattr(self, key), "a number of at least 0")

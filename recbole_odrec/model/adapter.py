@@ -95,6 +95,10 @@ class ProductTeacher(nn.Module):
         self.item_table = self._table()
         return result
 
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """The wrapped model's scores of every item."""
+        return self.model.full_sort_predict(interaction)
+
     def _session_repr(self, item_seq: Tensor, lengths: Tensor) -> Tensor:
         """[B, L], [B] -> [B, D]; CORE's forward takes the items alone."""
         takes_lengths = self.model.forward.__code__.co_argcount > 2

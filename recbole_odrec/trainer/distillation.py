@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.losses import Recombination, at_once, catalogue_loss, contrastive_loss, predictive_loss
+from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.model.odrec import ODRec
 from recbole_odrec.model.session_recommender import TrainingCases
 from recbole_odrec.nn import FrozenTable, ProductCodesEmbedding
@@ -36,8 +37,8 @@ class DistillationTrainer(ResumableTrainer):
 
     Args:
         config, model, run_dir: as in `ResumableTrainer`.
-        teacher: a model with `training_cases` and `item_table` (`SessionRecommender` or `ProductTeacher`); when None,
-            `fit` trains one as the configuration says.
+        teacher: a model with `training_cases` and `item_table` (`SessionRecommender`, `ProductTeacher` or
+            `TeacherEnsemble`); when None, `fit` trains one as the configuration says.
     """
 
     def __init__(
@@ -64,9 +65,10 @@ class DistillationTrainer(ResumableTrainer):
         """Freezes the teacher, starts the student from it if asked to, adds the recombination heads."""
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
         self._teacher_table = self.teacher.item_table.frozen(self.model.score_dtype)
+        first = teacher.members[0] if isinstance(teacher, TeacherEnsemble) else teacher
         start_from_teacher(
             self.model,
-            teacher,
+            first,
             learn_order=parse(TableConfig, self.config).item_order == "teacher",
             copy_weights=self.distillation.init_from_teacher,
         )
@@ -83,7 +85,7 @@ class DistillationTrainer(ResumableTrainer):
         codes_move = self.distillation.move_codes_every and isinstance(self.model.item_table, ProductCodesEmbedding)
         if codes_move:
             every_item = torch.arange(self.model.n_items, device=self.device)
-            self.latent = nn.Parameter(self.teacher.item_table(every_item).detach().clone())
+            self.latent = nn.Parameter(first.item_table(every_item).detach().clone())
             self.model.item_table.follow(self.latent)
             own.append(self.latent)
         self.optimizer = self._build_optimizer(params=[*self.model.parameters(), *own])

@@ -18,6 +18,7 @@ from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_atomically
 from recbole_odrec.model.adapter import ProductTeacher
+from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.registry import model_class
 from recbole_odrec.settings import DistillationConfig, parse
@@ -34,23 +35,29 @@ class TeacherPhase:
     Attributes:
         model: the trained teacher, with `training_cases` and `item_table`.
         trainer: a trainer that evaluates it, its best weights and the history of its training loaded.
-        source: where it came from.
-        checkpoint: file of the best weights.
+        origin: where it came from (`source`) and the file of the best weights (`checkpoint`), lists of several
+            teachers.
     """
 
     model: nn.Module
     trainer: ResumableTrainer
-    source: Source
-    checkpoint: Path
+    origin: dict[str, Any]
 
 
 @dataclass
 class TeacherPlan:
-    """A teacher that can serve, before any training: its configuration, its model, and weights if it is given."""
+    """A teacher that can serve, before any training.
+
+    Attributes:
+        config, model: its configuration and network.
+        weights: their file if it is given.
+        phase: name of its folder in the run's.
+    """
 
     config: Config
     model: nn.Module
     weights: Path | None
+    phase: str
 
     @property
     def width(self) -> int:
@@ -58,53 +65,82 @@ class TeacherPlan:
         return _served(self.model).hidden_size
 
 
-def plan_teacher(config: Config, train_data: Any) -> TeacherPlan:
-    """Builds the teacher that the configuration asks for and finds out whether it can serve; writes nothing.
+def plan_teachers(config: Config, train_data: Any) -> list[TeacherPlan]:
+    """Builds the teachers that the configuration asks for and finds out whether they can serve; writes nothing.
 
     Raises:
         UserError: a teacher that cannot serve, or a checkpoint that is missing, corrupt or of another item set.
     """
     distillation = parse(DistillationConfig, config)
-    path = distillation.teacher_checkpoint and Path(distillation.teacher_checkpoint)
-    if path:
-        phase_config = _config_of_checkpoint(config, path, train_data)
-    else:
-        phase_config = teacher_config(config, distillation.teacher, distillation.teacher_config)
-    model = _build(phase_config, train_data)
-    if path:
-        model.load_state_dict(checkpoint.load(path)["state_dict"])
-    return TeacherPlan(phase_config, model, path or None)
+    given = distillation.teacher_checkpoint
+    files = [given] if isinstance(given, str) else given
+    plans = []
+    for number, file in enumerate(files or [None] * distillation.n_teachers):
+        if file:
+            phase_config = _config_of_checkpoint(config, Path(file), train_data)
+        else:
+            phase_config = teacher_config(config, distillation.teacher, distillation.teacher_config)
+            phase_config["seed"] += number
+        model = _build(phase_config, train_data)
+        if file:
+            model.load_state_dict(checkpoint.load(Path(file))["state_dict"])
+        phase = f"teacher-{number + 1}" if number else "teacher"
+        plans.append(TeacherPlan(phase_config, model, Path(file) if file else None, phase))
+    return plans
 
 
 def provide_teacher(
     config: Config, train_data: Any, valid_data: Any, run_dir: Path, resume: bool = False, show_progress: bool = False
 ) -> TeacherPhase:
-    """Loads `teacher_checkpoint`, reuses a teacher of the same data, configuration and seed, or trains one.
+    """The teacher, or the mean of `n_teachers`: each loaded from `teacher_checkpoint`, reused, or trained.
+
+    A teacher of the same data, configuration and seed is reused.
 
     Args:
         config: the student's configuration.
         train_data, valid_data: the run's loaders; a RecBole model trains on prefix rows of the same data set.
-        run_dir: folder of the run; a trained teacher goes to `teacher/` in it.
+        run_dir: folder of the run; trained teachers go to `teacher/`, `teacher-2/` .. in it.
         resume: continue a teacher phase that was interrupted in `run_dir`.
         show_progress: progress bars.
 
     Raises:
-        UserError: as `plan_teacher`.
+        UserError: as `plan_teachers`.
     """
-    plan = plan_teacher(config, train_data)
-    log = logging.getLogger()
+    plans = plan_teachers(config, train_data)
+    phases = [_provide(config, plan, train_data, valid_data, run_dir, resume, show_progress) for plan in plans]
+    if len(phases) == 1:
+        return phases[0]
+    ensemble = TeacherEnsemble([phase.model for phase in phases])
+    trainer = phases[0].trainer  # of what it does, only evaluation is left
+    trainer.model = ensemble
+    trainer.epoch_seconds = [seconds for phase in phases for seconds in phase.trainer.epoch_seconds]
+    origin = {key: [phase.origin[key] for phase in phases] for key in phases[0].origin}
+    return TeacherPhase(ensemble, trainer, origin)
+
+
+def _provide(
+    config: Config,
+    plan: TeacherPlan,
+    train_data: Any,
+    valid_data: Any,
+    run_dir: Path,
+    resume: bool,
+    show_progress: bool,
+) -> TeacherPhase:
+    """One teacher."""
+    log, phase = logging.getLogger(), plan.phase
     if plan.weights is not None:
-        log.info(f"teacher: {plan.config['model']} from {plan.weights}")
-        return _loaded(ResumableTrainer(plan.config, plan.model, run_dir, "teacher"), plan.weights, "checkpoint")
+        log.info(f"{phase}: {plan.config['model']} from {plan.weights}")
+        return _loaded(ResumableTrainer(plan.config, plan.model, run_dir, phase), plan.weights, "checkpoint")
     name = f"{plan.config['model']}-{config['dataset']}-{_key(plan.config, train_data)}"
     cached = Path(config["checkpoint_dir"]) / "teachers" / name
-    is_begun = (run_dir / "teacher" / "last.pth").is_file()
+    is_begun = (run_dir / phase / "last.pth").is_file()
     if config["teacher_cache"] and not is_begun and (cached / "best.pth").is_file():
-        log.info(f"teacher: reusing {cached}, trained with the same data, configuration and seed")
-        return _loaded(ResumableTrainer(plan.config, plan.model, run_dir, "teacher"), cached / "best.pth", "cache")
+        log.info(f"{phase}: reusing {cached}, trained with the same data, configuration and seed")
+        return _loaded(ResumableTrainer(plan.config, plan.model, run_dir, phase), cached / "best.pth", "cache")
     run_dir.mkdir(parents=True, exist_ok=True)
-    with phase_log(run_dir, "teacher"):
-        trainer = ResumableTrainer(plan.config, plan.model, run_dir, "teacher")
+    with phase_log(run_dir, phase):
+        trainer = ResumableTrainer(plan.config, plan.model, run_dir, phase)
         init_seed(plan.config["seed"], plan.config["reproducibility"])
         if resume:
             trainer.resume()
@@ -175,7 +211,7 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source) -> Teach
     trainer.best_epoch = state["epoch"]
     trainer.epoch_seconds = list(history.get("epoch_seconds", []))
     trainer.loss_history = list(history.get("loss_history", []))
-    return TeacherPhase(_served(trainer.model), trainer, source, best_file)
+    return TeacherPhase(_served(trainer.model), trainer, {"source": source, "checkpoint": str(best_file)})
 
 
 def _served(model: nn.Module) -> nn.Module:

@@ -7,8 +7,14 @@ import pytest
 import torch
 
 from recbole_odrec import run
+from recbole_odrec.config import make_config
 from recbole_odrec.errors import UserError
+from recbole_odrec.model.adapter import ProductTeacher
+from recbole_odrec.model.ensemble import TeacherEnsemble
+from recbole_odrec.quick_start import _prepare_data
+from recbole_odrec.registry import model_class
 from recbole_odrec.trainer import checkpoint
+from recbole_odrec.trainer.teacher_phase import plan_teachers
 
 
 @pytest.fixture
@@ -66,6 +72,63 @@ def test_a_run_goes_on_with_the_teacher_that_it_had_wherever_that_lies(go, setti
     again = run("ODRec", "ml-small", config_dict={**values, "teacher_checkpoint": str(moved)}, resume=True)
     assert again["path"] == first["path"]
     assert again["phases"]["student"]["test"] == first["phases"]["student"]["test"]
+
+
+def test_several_teachers_are_one_of_mean_scores(go, settings, caplog) -> None:
+    """Each is the teacher that a run of its own seed trains; trained once, reused by whoever asks for it."""
+    with caplog.at_level(logging.INFO):
+        several = go(n_teachers=3, seed=5, contrastive_weight=0.2, predictive_weight=0.001)["phases"]
+    assert several["teacher"]["source"] == ["trained"] * 3
+    singles = [go(seed=seed)["phases"]["teacher"] for seed in (5, 6, 7)]
+    assert [single["source"] for single in singles] == ["cache"] * 3
+    assert several["teacher"]["parameters"]["total"] == 3 * singles[0]["parameters"]["total"]
+    assert several["teacher"]["parameters"]["item_table_bytes"] == 3 * singles[0]["parameters"]["item_table_bytes"]
+    # The oracle: the mean of their scores, ranked by hand.
+    files = [single["checkpoint"] for single in singles]
+    config = make_config("ODRec", "ml-small", config_dict={**settings, "teacher_checkpoint": files})
+    train, _, test = _prepare_data(config)
+    plans = plan_teachers(config, train)
+    rows = test._dataset[torch.arange(len(test._dataset))]
+    with torch.no_grad():
+        scores = sum(plan.model.eval().full_sort_predict(rows) for plan in plans) / 3
+    scores[:, 0] = -torch.inf
+    rank = (scores > scores.gather(1, rows["item_id"].unsqueeze(1))).sum(1)
+    assert several["teacher"]["test"]["all"]["recall@20"] == pytest.approx((rank < 20).double().mean().item(), abs=1e-9)
+    assert several["teacher"]["test"] != singles[0]["test"]
+    # The same three as files.
+    again = run("ODRec", "ml-small", config_dict={**settings, "teacher_checkpoint": files})["phases"]["teacher"]
+    assert again["source"] == ["checkpoint"] * 3
+    assert again["test"] == several["teacher"]["test"]
+    with pytest.raises(UserError, match="n_teachers=0, expected a whole number of at least 1"):
+        go(n_teachers=0)
+
+
+@pytest.mark.parametrize("with_repeats", [(True, True), (True, False)])
+def test_training_scores_of_an_ensemble_are_the_mean_of_its_members(small_config, with_repeats) -> None:
+    """SASRec beside GRU, of different widths, one of them perhaps without repeat scores; CORE scores by a scale."""
+    config = small_config("SASRecTeacher")
+    train, _, _ = _prepare_data(config)
+    kinds = [("SASRecTeacher", 16, with_repeats[0]), ("GRU4RecTeacher", 24, with_repeats[1])]
+    members = []
+    for model, width, repeats in kinds:
+        member = small_config(model, hidden_size=width, repeat_scores=repeats)
+        members.append(model_class(model)(member, train._dataset).eval())
+        for parameter in members[-1].parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    core = small_config("CORE", embedding_size=16, loss_type="CE", train_neg_sample_args=None)
+    members.append(ProductTeacher(model_class("CORE")(core, train._dataset)).eval())
+    batch = next(iter(train))
+    with torch.no_grad():
+        expected = 0
+        for member in members:
+            cases = member.training_cases(batch)
+            scores = member.item_table.scores(cases.case_repr)
+            expected = expected + (scores if cases.added is None else scores.scatter_add(1, *cases.added)) / 3
+        ensemble = TeacherEnsemble(members)
+        cases = ensemble.training_cases(batch)
+        scores = ensemble.item_table.scores(cases.case_repr).scatter_add(1, *cases.added)
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
+    assert cases.case_repr.shape[1] == ensemble.hidden_size == 16 + 24 + 16
 
 
 def test_a_teacher_of_longer_sessions_serves_shorter_ones(go) -> None:

@@ -17,7 +17,9 @@ class Row:
         model: ODRec, one of our teachers, or a RecBole model.
         settings: keys over the property files, `properties/dataset/*.yaml` included.
         on: further keys by data set; `settings` goes over them.
-        teacher: name of the row whose model is the teacher; "" for none.
+        teacher: name of the row whose model is the teacher; "" for none. With `n_teachers` in `settings`, those of
+            other seeds teach as well.
+        teaches: name of the row whose several teachers this is, measured in its runs; "" where a row has its own.
         is_bold: run with three seeds, first of all.
     """
 
@@ -27,6 +29,7 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     teacher: str = ""
+    teaches: str = ""
     is_bold: bool = False
 
 
@@ -82,11 +85,11 @@ def _width(size: int) -> dict[str, Any]:
 
 
 def _student(name: str, title: str, is_bold: bool = False, **settings: Any) -> Row:
-    return Row(name, title, "ODRec", {**_TENSOR_TRAIN, **settings}, _TENSOR_TRAIN_ON, TEACHER, is_bold)
+    return Row(name, title, "ODRec", {**_TENSOR_TRAIN, **settings}, _TENSOR_TRAIN_ON, TEACHER, is_bold=is_bold)
 
 
 def _codes_student(name: str, title: str, is_bold: bool = False, **settings: Any) -> Row:
-    return Row(name, title, "ODRec", {**_CODES, **settings}, _CODES_ON, TEACHER, is_bold)
+    return Row(name, title, "ODRec", {**_CODES, **settings}, _CODES_ON, TEACHER, is_bold=is_bold)
 
 
 ROWS = {
@@ -103,12 +106,8 @@ ROWS = {
             "codes-30x-64", "ODRec, codes, 30x, 64 wide", "ODRec",
             {**_CODES, **_width(64), "compression_rate": 15, "epochs": 2}, _CODES_ON, "teacher-64",
         ),
-        # The paper's width on RetailRocket.
-        Row("teacher-256", "SASRecTeacher, 256 wide", "SASRecTeacher", _width(256)),
-        Row(
-            "codes-30x-256", "ODRec, codes, 30x, 256 wide", "ODRec",
-            {**_CODES, **_width(256)}, _CODES_ON, "teacher-256",
-        ),
+        Row("teachers-3", "SASRecTeacher, mean of three", "SASRecTeacher", teaches="codes-30x-3"),
+        _codes_student("codes-30x-3", "ODRec, codes, 30x, three teachers", is_bold=True, n_teachers=3),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         Row(
             "core", "CORE", "CORE",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,10 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.row.name}.{SELECT if self.selects else f'seed-{self.seed}'}"
+        if not self.selects:
+            return f"{self.row.name}.seed-{self.seed}"
+        # Another seed's model without the validation sessions: one of several teachers of a student.
+        return f"{self.row.name}.{SELECT}" if self.seed == SEEDS[0] else f"{self.row.name}.{SELECT}-{self.seed}"
 
 
 def plan_jobs(datasets: Sequence[str], rows: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:
@@ -89,17 +92,31 @@ class Runner:
         Raises:
             UserError: the data set is missing or not in whole sessions.
         """
+        if job.row.teaches:
+            self.carry_out(replace(job, row=ROWS[job.row.teaches]))
+            return self._read(job)
         settings = {**self._common(), **job.row.on.get(job.dataset, {}), **job.row.settings, "seed": job.seed}
         if not job.selects:
             settings["refit_epochs"] = self._selected_epochs(job)
-        if job.row.teacher:
-            teacher = Job(job.dataset, ROWS[job.row.teacher], job.seed, job.selects)
-            settings["teacher_checkpoint"] = str(self._checkpoint(teacher))
+        teachers = _teachers(job)
+        if teachers:
+            files = [str(self._checkpoint(teacher)) for teacher in teachers]
+            settings["teacher_checkpoint"] = files if len(files) > 1 else files[0]
         settings["checkpoint_dir"] = str(self._folder(job))
         data = _data(job, settings)  # first: refuses what the table cannot use before hours are spent on it
         resumes, tests = _is_begun(job, settings), not job.selects
         result = run(job.row.model, job.dataset, config_dict=settings, resume=resumes, tests=tests)
+        config = {key: result["config"][key] for key in setting_names(job.row.model) if key in result["config"]}
         report = result["phases"]["student" if job.row.model == "ODRec" else "model"]
+        for ensemble in (row for row in ROWS.values() if row.teaches == job.row.name):
+            of_one = self._read(teachers[0])["config"]
+            self._write(replace(job, row=ensemble), result["phases"]["teacher"], of_one, data, result["versions"])
+        return self._write(job, report, config, data, result["versions"])
+
+    def _write(
+        self, job: Job, report: dict[str, Any], config: dict[str, Any], data: SessionDataset, versions: dict[str, str]
+    ) -> dict[str, Any]:
+        """Writes the job's file; returns the content."""
         ranks_file = report.pop("test_ranks", None)
         del report["checkpoint"]  # a place on this machine
         content = {
@@ -113,9 +130,9 @@ class Runner:
                 "cases": [part.n_cases for part in data.parts],
             },
             **report,
-            "config": {key: result["config"][key] for key in setting_names(job.row.model) if key in result["config"]},
+            "config": config,
             "machine": machine(),
-            "versions": result["versions"],
+            "versions": versions,
         }
         if ranks_file:
             content["test_ranks"] = pack(np.load(ranks_file))
@@ -132,7 +149,10 @@ class Runner:
         selection = Job(job.dataset, job.row, SEEDS[0], selects=True)
         if not self.is_done(selection):
             self.carry_out(selection)
-        return json.loads(self.path(selection).read_text(encoding="utf-8"))["best_epoch"] + 1
+        return self._read(selection)["best_epoch"] + 1
+
+    def _read(self, job: Job) -> dict[str, Any]:
+        return json.loads(self.path(job).read_text(encoding="utf-8"))
 
     def _checkpoint(self, teacher: Job) -> Path:
         """Weights of the teacher's run, run again where its folder is gone."""
@@ -149,6 +169,14 @@ class Runner:
     def _common(self) -> dict[str, Any]:
         shown = {"show_progress": self.show_progress, "state": "WARNING", "metric_decimal_place": 6}
         return {"data_path": self.data_path, **shown, **_EVALUATION}
+
+
+def _teachers(job: Job) -> list[Job]:
+    """Runs of the row's teachers: that of its own seed, and as many of the other seeds as `n_teachers` asks for."""
+    if not job.row.teacher:
+        return []
+    seeds = [job.seed, *(seed for seed in SEEDS if seed != job.seed)][: job.row.settings.get("n_teachers", 1)]
+    return [Job(job.dataset, ROWS[job.row.teacher], seed, job.selects) for seed in seeds]
 
 
 def _is_begun(job: Job, settings: dict[str, Any]) -> bool:
