@@ -170,6 +170,32 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows,
     assert f"{STUDENT}.seed-2.json is not a run of `benchmark accuracy` ('test_repeats')" in capsys.readouterr().err
 
 
+def test_several_teachers_of_a_student_are_a_row(write_sessions, only_rows) -> None:
+    write_sessions("data", n_users=40, n_films=12)
+    data = {"USER_ID_FIELD": "session_id", "benchmark_filename": ["train", "valid", "test"]}
+    settings = {**data, **SMALL, "compression_rate": 2, "n_teachers": 2}
+    only_rows(
+        Row(TEACHER, "Teacher", "SASRecTeacher", {**data, **SMALL}, is_bold=True),
+        Row("both", "Both", "SASRecTeacher", teaches="taught"),
+        Row("taught", "Taught", "ODRec", settings, teacher=TEACHER),
+    )
+    words = ["benchmark", "accuracy", "--datasets", "ml", "--data_path", "data", "--no_progress", "--output", "out"]
+    assert main([*words, "--rows", "both", "--seeds", "1"]) == 0
+    folder = Path("out/accuracy/ml")
+    names = [f"{TEACHER}.{stage}.json" for stage in ("select", "select-2", "seed-1", "seed-2")]
+    names += [f"{row}.{stage}.json" for row in ("both", "taught") for stage in ("select", "seed-1")]
+    assert {path.name for path in folder.iterdir()} == set(names)
+    both, first, second = (run_of(folder, name, seed) for name, seed in (("both", 1), (TEACHER, 1), (TEACHER, 2)))
+    assert both["parameters"]["item_table_bytes"] == 2 * first["parameters"]["item_table_bytes"]
+    assert both["config"]["refit_epochs"] == first["config"]["refit_epochs"]
+    assert len({run["test_ranks"] for run in (both, first, second)}) == 3
+    text = Path("out/README.md").read_text()
+    taught = run_of(folder, "taught", 1)["test"]["all"]["ndcg@20"]
+    for name, other in (("Teacher", [first, second]), ("Both", [both])):
+        ratio = taught / np.mean([run["test"]["all"]["ndcg@20"] for run in other])
+        assert f"| Taught | {ratio:.3f} | " in text.split(f"Beside {name}, the teacher")[1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

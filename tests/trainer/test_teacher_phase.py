@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,20 @@ def test_several_teachers_are_one_of_mean_scores(go, settings, caplog) -> None:
     assert again["test"] == several["teacher"]["test"]
     with pytest.raises(UserError, match="n_teachers=0, expected a whole number of at least 1"):
         go(n_teachers=0)
+
+
+def test_a_run_killed_in_its_second_teacher_goes_on_there(go, settings) -> None:
+    first = go(n_teachers=2, teacher_cache=False)
+    folder = Path(first["path"]).parent
+    Path(first["path"]).unlink()
+    written = (folder / "teacher" / "best.pth").stat().st_mtime_ns
+    for phase in ("teacher-2", "student"):
+        shutil.rmtree(folder / phase)
+    values = {**settings, "n_teachers": 2, "teacher_cache": False}
+    again = run("ODRec", "ml-small", config_dict=values, resume=True)
+    assert (folder / "teacher" / "best.pth").stat().st_mtime_ns == written
+    for phase in ("teacher", "student"):
+        assert again["phases"][phase]["test"] == first["phases"][phase]["test"]
 
 
 @pytest.mark.parametrize("with_repeats", [(True, True), (True, False)])

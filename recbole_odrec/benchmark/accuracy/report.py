@@ -98,19 +98,12 @@ def _main_table(rows: dict[str, Tested]) -> Iterator[str]:
     yield _line(["---"] * (len(columns) + 4))
     for row in rows.values():
         sizes = row.sizes
-        full = 4 * sizes["item_table_dense"]
-        reference = _reference(row, rows)  # a narrow model is small against the full one
-        rate = max(full, reference.sizes["item_table_bytes"] if reference else 0) / sizes["item_table_bytes"]
+        full = rows[TEACHER].sizes["item_table_bytes"] if TEACHER in rows else 0  # what a narrow model is small against
+        rate = max(4 * sizes["item_table_dense"], full) / sizes["item_table_bytes"]
         stored = "1x" if rate == 1 else f"{rate:.1f}x"
         cells = [_spread(row.percent(*column)) for column in columns]
         title = f"**{row.row.title}**" if row.row.is_bold else row.row.title
         yield _line([title, stored, _bytes(sizes["item_table_bytes"]), *cells, _seeds(row)])
-
-
-def _reference(row: Tested, rows: dict[str, Tested]) -> Tested | None:
-    """What a row must hold its own against: its teacher, but no narrower one than `TEACHER`."""
-    teachers = [rows[name] for name in (TEACHER, row.row.teacher) if name in rows]
-    return max(teachers, key=lambda teacher: teacher.sizes["item_table_bytes"], default=None)
 
 
 def _length_table(rows: dict[str, Tested]) -> Iterator[str]:
@@ -123,10 +116,10 @@ def _length_table(rows: dict[str, Tested]) -> Iterator[str]:
 
 
 def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
-    """Students beside their teacher, if it is no narrow one; then they and it beside the best of RecBole's models."""
+    """Students beside the full teacher and beside several that taught them; then beside the best of RecBole's."""
     students = [row for row in rows.values() if row.row.teacher]
-    for teacher in rows.values():
-        taught = [row for row in students if _reference(row, rows) is teacher]
+    for name, teacher in rows.items():
+        taught = students if name == TEACHER else [row for row in students if row.row.name == teacher.row.teaches]
         if taught:
             yield from _beside(f"{teacher.row.title}, the teacher", teacher, taught)
     baselines = [row for row in rows.values() if row.row.model not in OUR_MODELS]
