@@ -109,6 +109,7 @@ ROWS = {
         Row("teachers-3", "SASRecTeacher, mean of three", "SASRecTeacher", teaches="codes-30x-3"),
         _codes_student("codes-30x-3", "ODRec, codes, 30x, three teachers", is_bold=True, n_teachers=3),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
+        _codes_student("codes-100x-3", "ODRec, codes, 100x, three teachers", compression_rate=100, n_teachers=3),
         Row(
             "core", "CORE", "CORE",
             {
