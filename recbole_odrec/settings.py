@@ -89,6 +89,7 @@ class DistillationConfig:
     teacher_config: dict[str, Any]
     n_teachers: int
     teacher_checkpoint: str | list[str] | None
+    teacher_weights: list[float] | None
     teacher_cache: bool
     init_from_teacher: bool
     move_codes_every: int
@@ -101,6 +102,13 @@ class DistillationConfig:
     def __post_init__(self) -> None:
         require(0 <= self.kd_weight <= 1, "kd_weight", self.kd_weight, "a number in [0, 1]")
         require(self.n_teachers >= 1, "n_teachers", self.n_teachers, "a whole number of at least 1")
+        weights = self.teacher_weights
+        if weights is not None:
+            given = self.teacher_checkpoint
+            n_teachers = len(given) if isinstance(given, list) else 1 if given else self.n_teachers
+            are_weights = all(isinstance(w, (int, float)) and not isinstance(w, bool) and w > 0 for w in weights)
+            fits = are_weights and len(weights) == n_teachers
+            require(fits, "teacher_weights", weights, f"a number above 0 for each of {n_teachers} teachers")
         require(self.teacher_checkpoint != [], "teacher_checkpoint", [], "a file or a list of files")
         require(self.move_codes_every >= 0, "move_codes_every", self.move_codes_every, "a whole number of at least 0")
         for key in ("contrastive_weight", "predictive_weight"):

@@ -110,7 +110,8 @@ def provide_teacher(
     phases = [_provide(config, plan, train_data, valid_data, run_dir, resume, show_progress) for plan in plans]
     if len(phases) == 1:
         return phases[0]
-    ensemble = TeacherEnsemble([phase.model for phase in phases])
+    weights = parse(DistillationConfig, config).teacher_weights
+    ensemble = TeacherEnsemble([phase.model for phase in phases], weights)
     trainer = phases[0].trainer  # of what it does, only evaluation is left
     trainer.model = ensemble
     trainer.epoch_seconds = [seconds for phase in phases for seconds in phase.trainer.epoch_seconds]

@@ -4,6 +4,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -102,6 +103,10 @@ def test_several_teachers_are_one_of_mean_scores(go, settings, caplog) -> None:
     assert again["test"] == several["teacher"]["test"]
     with pytest.raises(UserError, match="n_teachers=0, expected a whole number of at least 1"):
         go(n_teachers=0)
+    with pytest.raises(UserError, match=r"teacher_weights=\[1, 0\], expected a number above 0 for each of 2 teachers"):
+        go(n_teachers=2, teacher_weights=[1, 0])
+    with pytest.raises(UserError, match=r"teacher_weights=\[1, 2\], expected .* for each of 3 teachers"):
+        go(teacher_checkpoint=files, teacher_weights=[1, 2])
 
 
 def test_a_run_killed_in_its_second_teacher_goes_on_there(go, settings) -> None:
@@ -118,8 +123,8 @@ def test_a_run_killed_in_its_second_teacher_goes_on_there(go, settings) -> None:
         assert again["phases"][phase]["test"] == first["phases"][phase]["test"]
 
 
-@pytest.mark.parametrize("with_repeats", [(True, True), (True, False)])
-def test_training_scores_of_an_ensemble_are_the_mean_of_its_members(small_config, with_repeats) -> None:
+@pytest.mark.parametrize(("with_repeats", "weights"), [((True, True), None), ((True, False), [1, 2, 0.5])])
+def test_training_scores_of_an_ensemble_are_the_mean_of_its_members(small_config, with_repeats, weights) -> None:
     """SASRec beside GRU, of different widths, one of them perhaps without repeat scores; CORE scores by a scale."""
     config = small_config("SASRecTeacher")
     train, _, _ = _prepare_data(config)
@@ -135,11 +140,12 @@ def test_training_scores_of_an_ensemble_are_the_mean_of_its_members(small_config
     batch = next(iter(train))
     with torch.no_grad():
         expected = 0
-        for member in members:
+        shares = np.array(weights or [1, 1, 1]) / sum(weights or [1, 1, 1])
+        for share, member in zip(shares, members, strict=True):
             cases = member.training_cases(batch)
             scores = member.item_table.scores(cases.case_repr)
-            expected = expected + (scores if cases.added is None else scores.scatter_add(1, *cases.added)) / 3
-        ensemble = TeacherEnsemble(members)
+            expected = expected + share * (scores if cases.added is None else scores.scatter_add(1, *cases.added))
+        ensemble = TeacherEnsemble(members, weights)
         cases = ensemble.training_cases(batch)
         scores = ensemble.item_table.scores(cases.case_repr).scatter_add(1, *cases.added)
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
