@@ -19,6 +19,7 @@ class Row:
         on: further keys by data set; `settings` goes over them.
         teacher: name of the row whose model is the teacher; "" for none. With `n_teachers` in `settings`, those of
             other seeds teach as well.
+        second_teacher: a row whose model of the same seed teaches beside it; "" for none.
         teaches: name of the row whose several teachers this is, measured in its runs; "" where a row has its own.
         is_bold: run with three seeds, first of all.
     """
@@ -29,6 +30,7 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     teacher: str = ""
+    second_teacher: str = ""
     teaches: str = ""
     is_bold: bool = False
 
@@ -76,6 +78,30 @@ _STILL_ON = {
         "contrastive_weight": 0.2,
     },
 }
+# Without repeat scores a teacher must find every next item in its table: on Tmall it learns longer, and new items too.
+_NO_REPEAT_ON = {
+    "tmall": {
+        "epochs": 3,
+        "stopping_step": 3,
+        "hidden_dropout_prob": 0.5,
+        "item_dropout_prob": 0.5,
+        "item_skip_prob": 0.0,
+        "learning_rate_decay": "none",
+        "average_decay": 0.0,
+    }
+}
+# The student of such a one and of the usual one: labels alone, codes that move, as on RetailRocket.
+_TWO_TAUGHT_ON = {
+    "tmall": {
+        "epochs": 3,
+        "stopping_step": 3,
+        "learning_rate": 0.002,
+        "item_skip_prob": 0.3,
+        "kd_weight": 1.0,
+        "contrastive_weight": 0.0,
+        "move_codes_every": 20,
+    }
+}
 _UNTAUGHT = {"kd_weight": 0.0, "contrastive_weight": 0.0}
 
 
@@ -108,6 +134,11 @@ ROWS = {
         ),
         Row("teachers-3", "SASRecTeacher, mean of three", "SASRecTeacher", teaches="codes-30x-3"),
         _codes_student("codes-30x-3", "ODRec, codes, 30x, three teachers", is_bold=True, n_teachers=3),
+        Row("teachers-2", "SASRecTeacher, with and without repeat scores", "SASRecTeacher", teaches="codes-30x-2"),
+        Row(
+            "codes-30x-2", "ODRec, codes, 30x, two teachers", "ODRec",
+            {**_CODES, "teacher_weights": [1, 2]}, _TWO_TAUGHT_ON, "teacher-no-repeat", TEACHER, is_bold=True,
+        ),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         _codes_student("codes-100x-3", "ODRec, codes, 100x, three teachers", compression_rate=100, n_teachers=3),
         Row(
@@ -130,7 +161,10 @@ ROWS = {
             {**_RECBOLE, **_BUCKETS, "embedding_size": 128, "hidden_size": 128, "num_layers": 1},
         ),
         Row("gru4rec-teacher", "GRU4RecTeacher", "GRU4RecTeacher"),
-        Row("teacher-no-repeat", "SASRecTeacher without repeat scores", "SASRecTeacher", {"repeat_scores": False}),
+        Row(
+            "teacher-no-repeat", "SASRecTeacher without repeat scores", "SASRecTeacher",
+            {"repeat_scores": False}, _NO_REPEAT_ON,
+        ),
         Row(
             "teacher-soft-attention", "SASRecTeacher with the paper's read-out", "SASRecTeacher",
             {"readout": "soft_attention", "initializer_range": 0.02},

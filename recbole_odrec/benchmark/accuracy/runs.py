@@ -172,11 +172,12 @@ class Runner:
 
 
 def _teachers(job: Job) -> list[Job]:
-    """Runs of the row's teachers: that of its own seed, and as many of the other seeds as `n_teachers` asks for."""
+    """Runs of the row's teachers: of its own seed, and of as many other seeds as `n_teachers` asks for."""
     if not job.row.teacher:
         return []
     seeds = [job.seed, *(seed for seed in SEEDS if seed != job.seed)][: job.row.settings.get("n_teachers", 1)]
-    return [Job(job.dataset, ROWS[job.row.teacher], seed, job.selects) for seed in seeds]
+    of_seeds = [replace(job, row=ROWS[job.row.teacher], seed=seed) for seed in seeds]
+    return of_seeds + [replace(job, row=ROWS[name]) for name in (job.row.second_teacher,) if name]
 
 
 def _is_begun(job: Job, settings: dict[str, Any]) -> bool:
