@@ -90,13 +90,13 @@ _NO_REPEAT_ON = {
         "average_decay": 0.0,
     }
 }
-# The student of such a one and of the usual one: labels alone, codes that move, as on RetailRocket.
+# The student of such a one, where it starts, and of the usual one: labels alone, codes that move, as on RetailRocket.
 _TWO_TAUGHT_ON = {
     "tmall": {
-        "epochs": 3,
-        "stopping_step": 3,
+        "epochs": 1,
         "learning_rate": 0.002,
         "item_skip_prob": 0.3,
+        "session_jump_prob": 0.5,
         "kd_weight": 1.0,
         "contrastive_weight": 0.0,
         "move_codes_every": 20,
