@@ -88,6 +88,7 @@ class DistillationConfig:
     teacher: str
     teacher_config: dict[str, Any]
     n_teachers: int
+    second_teacher: dict[str, Any]
     teacher_checkpoint: str | list[str] | None
     teacher_weights: list[float] | None
     teacher_cache: bool
@@ -102,19 +103,24 @@ class DistillationConfig:
     def __post_init__(self) -> None:
         require(0 <= self.kd_weight <= 1, "kd_weight", self.kd_weight, "a number in [0, 1]")
         require(self.n_teachers >= 1, "n_teachers", self.n_teachers, "a whole number of at least 1")
-        weights = self.teacher_weights
+        weights, n_teachers = self.teacher_weights, len(self.teacher_files) or self.n_teachers
         if weights is not None:
-            given = self.teacher_checkpoint
-            n_teachers = len(given) if isinstance(given, list) else 1 if given else self.n_teachers
-            are_weights = all(isinstance(w, (int, float)) and not isinstance(w, bool) and w > 0 for w in weights)
-            fits = are_weights and len(weights) == n_teachers
+            fits = len(weights) == n_teachers and all(map(_is_weight, weights))
             require(fits, "teacher_weights", weights, f"a number above 0 for each of {n_teachers} teachers")
+        weight = self.second_teacher.get("weight", 1)
+        require(_is_weight(weight), "weight of second_teacher", weight, "a number above 0")
         require(self.teacher_checkpoint != [], "teacher_checkpoint", [], "a file or a list of files")
         require(self.move_codes_every >= 0, "move_codes_every", self.move_codes_every, "a whole number of at least 0")
         for key in ("contrastive_weight", "predictive_weight"):
             require(getattr(self, key) >= 0, key, getattr(self, key), "a number of at least 0")
         for key in ("temperature", "contrastive_temperature"):
             require(getattr(self, key) > 0, key, getattr(self, key), "a number above 0")
+
+    @property
+    def teacher_files(self) -> list[str]:
+        """Teachers given as files."""
+        given = self.teacher_checkpoint or []
+        return [given] if isinstance(given, str) else given
 
     @property
     def learns_from_teacher(self) -> bool:
@@ -125,6 +131,10 @@ class DistillationConfig:
     def needs_teacher(self) -> bool:
         """Whether there is a teacher at all, if only to start from."""
         return self.learns_from_teacher or self.init_from_teacher
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
 Part = TypeVar("Part", NetworkConfig, TableConfig, DistillationConfig)

@@ -51,12 +51,14 @@ class TeacherPlan:
     Attributes:
         config, model: its configuration and network.
         weights: their file if it is given.
+        share: how much its scores count among all teachers'.
         phase: name of its folder in the run's.
     """
 
     config: Config
     model: nn.Module
     weights: Path | None
+    share: float
     phase: str
 
     @property
@@ -68,31 +70,39 @@ class TeacherPlan:
 def plan_teachers(config: Config, train_data: Any) -> list[TeacherPlan]:
     """Builds the teachers that the configuration asks for and finds out whether they can serve; writes nothing.
 
+    The student starts from the first of them.
+
     Raises:
         UserError: a teacher that cannot serve, or a checkpoint that is missing, corrupt or of another item set.
     """
-    distillation = parse(DistillationConfig, config)
-    given = distillation.teacher_checkpoint
-    files = [given] if isinstance(given, str) else given
-    plans = []
-    for number, file in enumerate(files or [None] * distillation.n_teachers):
-        if file:
-            phase_config = _config_of_checkpoint(config, Path(file), train_data)
-        else:
-            phase_config = teacher_config(config, distillation.teacher, distillation.teacher_config)
+    asked = parse(DistillationConfig, config)
+    files = [Path(file) for file in asked.teacher_files]
+    if files:
+        configs = [_config_of_checkpoint(config, file, train_data) for file in files]
+    else:
+        configs = [teacher_config(config, asked.teacher, asked.teacher_config) for _ in range(asked.n_teachers)]
+        for number, phase_config in enumerate(configs):
             phase_config["seed"] += number
+    shares = asked.teacher_weights or [1 / len(configs)] * len(configs)
+    if asked.second_teacher and not files:
+        differences = {**asked.teacher_config, **asked.second_teacher}
+        share, name = differences.pop("weight", 1), differences.pop("model", asked.teacher)
+        configs.insert(0, teacher_config(config, name, differences))
+        shares = [share, *(weight / sum(shares) for weight in shares)]
+    plans = []
+    for number, (phase_config, share) in enumerate(zip(configs, shares, strict=True)):
         model = _build(phase_config, train_data)
-        if file:
-            model.load_state_dict(checkpoint.load(Path(file))["state_dict"])
+        if files:
+            model.load_state_dict(checkpoint.load(files[number])["state_dict"])
         phase = f"teacher-{number + 1}" if number else "teacher"
-        plans.append(TeacherPlan(phase_config, model, Path(file) if file else None, phase))
+        plans.append(TeacherPlan(phase_config, model, files[number] if files else None, share, phase))
     return plans
 
 
 def provide_teacher(
     config: Config, train_data: Any, valid_data: Any, run_dir: Path, resume: bool = False, show_progress: bool = False
 ) -> TeacherPhase:
-    """The teacher, or the mean of `n_teachers`: each loaded from `teacher_checkpoint`, reused, or trained.
+    """The teacher, or several as one: each loaded from `teacher_checkpoint`, reused, or trained.
 
     A teacher of the same data, configuration and seed is reused.
 
@@ -110,8 +120,7 @@ def provide_teacher(
     phases = [_provide(config, plan, train_data, valid_data, run_dir, resume, show_progress) for plan in plans]
     if len(phases) == 1:
         return phases[0]
-    weights = parse(DistillationConfig, config).teacher_weights
-    ensemble = TeacherEnsemble([phase.model for phase in phases], weights)
+    ensemble = TeacherEnsemble([phase.model for phase in phases], [plan.share for plan in plans])
     trainer = phases[0].trainer  # of what it does, only evaluation is left
     trainer.model = ensemble
     trainer.epoch_seconds = [seconds for phase in phases for seconds in phase.trainer.epoch_seconds]

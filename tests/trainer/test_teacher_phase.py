@@ -109,6 +109,32 @@ def test_several_teachers_are_one_of_mean_scores(go, settings, caplog) -> None:
         go(teacher_checkpoint=files, teacher_weights=[1, 2])
 
 
+def test_a_second_teacher_differs_in_what_is_said_and_starts_the_student(go, settings) -> None:
+    second = {"repeat_scores": False, "readout": "last", "weight": 0.5}
+    values = {"teacher_config": {"repeat_scores": True}, "second_teacher": second, "n_teachers": 2}
+    config = make_config("ODRec", "ml-small", config_dict={**settings, **values})
+    train, _, _ = _prepare_data(config)
+    plans = plan_teachers(config, train)
+    assert [(plan.model.repeat is None, plan.share, plan.config["seed"]) for plan in plans] == [
+        (True, 0.5, config["seed"]),
+        (False, 0.5, config["seed"]),
+        (False, 0.5, config["seed"] + 1),
+    ]
+    assert [plan.config["readout"] for plan in plans] == ["last", "soft_attention", "soft_attention"]
+    result = go(**values, init_from_teacher=True, table="codes", compression_rate=1.5, kd_weight=1.0, epochs=1)
+    teacher = result["phases"]["teacher"]
+    assert teacher["source"] == ["trained"] * 3
+    # A file in its place: that one alone.
+    alone = go(**values, teacher_checkpoint=teacher["checkpoint"][1])["phases"]["teacher"]
+    assert alone["source"] == "checkpoint"
+    for bad, message in (
+        ({"weight": 0}, "weight of second_teacher=0, expected a number above 0"),
+        ({"repeat_score": True}, "unknown key `repeat_score` .*`repeat_scores`"),
+    ):
+        with pytest.raises(UserError, match=message):
+            go(second_teacher=bad)
+
+
 def test_a_run_killed_in_its_second_teacher_goes_on_there(go, settings) -> None:
     first = go(n_teachers=2, teacher_cache=False)
     folder = Path(first["path"]).parent

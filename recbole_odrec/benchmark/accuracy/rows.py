@@ -55,10 +55,20 @@ _BUCKETS = {"bucket_by_length": True}
 _BUCKETS_ON = {"retailrocket": _BUCKETS}
 _ONE_LAYER = {"hidden_size": 128, "inner_size": 128, "n_layers": 1, "n_heads": 1}
 # What a table needs where the data set's own properties are those of the other one.
-_CODES = {"table": "codes", "init_from_teacher": True}
-_CODES_ON = {"tmall": {"learning_rate": 0.002, "epochs": 2}}
-_TENSOR_TRAIN = {"table": "tensor_train", "init_from_teacher": False}
+_CODES = {"table": "codes", "init_from_teacher": True, "n_teachers": 1}
+_TENSOR_TRAIN = {"table": "tensor_train", "init_from_teacher": False, "n_teachers": 1}
+_ONE_TEACHER_ON_TMALL = {
+    "learning_rate": 0.005,
+    "epochs": 4,
+    "item_skip_prob": 0.5,
+    "session_jump_prob": 0.0,
+    "kd_weight": 0.5,
+    "contrastive_weight": 0.2,
+    "move_codes_every": 0,
+}
+_CODES_ON = {"tmall": {**_ONE_TEACHER_ON_TMALL, "learning_rate": 0.002, "epochs": 2}}
 _TENSOR_TRAIN_ON = {
+    "tmall": _ONE_TEACHER_ON_TMALL,
     "retailrocket": {
         "epochs": 2,
         "learning_rate": 0.005,
@@ -66,7 +76,7 @@ _TENSOR_TRAIN_ON = {
         "session_jump_prob": 0.0,
         "kd_weight": 0.5,
         "contrastive_weight": 0.2,
-    }
+    },
 }
 _STILL_ON = {
     **_CODES_ON,
@@ -88,18 +98,6 @@ _NO_REPEAT_ON = {
         "item_skip_prob": 0.0,
         "learning_rate_decay": "none",
         "average_decay": 0.0,
-    }
-}
-# The student of such a one, where it starts, and of the usual one: labels alone, codes that move, as on RetailRocket.
-_TWO_TAUGHT_ON = {
-    "tmall": {
-        "epochs": 1,
-        "learning_rate": 0.002,
-        "item_skip_prob": 0.3,
-        "session_jump_prob": 0.5,
-        "kd_weight": 1.0,
-        "contrastive_weight": 0.0,
-        "move_codes_every": 20,
     }
 }
 _UNTAUGHT = {"kd_weight": 0.0, "contrastive_weight": 0.0}
@@ -133,11 +131,12 @@ ROWS = {
             {**_CODES, **_width(64), "compression_rate": 15, "epochs": 2}, _CODES_ON, "teacher-64",
         ),
         Row("teachers-3", "SASRecTeacher, mean of three", "SASRecTeacher", teaches="codes-30x-3"),
+        # RetailRocket's default.
         _codes_student("codes-30x-3", "ODRec, codes, 30x, three teachers", is_bold=True, n_teachers=3),
         Row("teachers-2", "SASRecTeacher, with and without repeat scores", "SASRecTeacher", teaches="codes-30x-2"),
-        Row(
+        Row(  # Tmall's default
             "codes-30x-2", "ODRec, codes, 30x, two teachers", "ODRec",
-            {**_CODES, "teacher_weights": [1, 2]}, _TWO_TAUGHT_ON, "teacher-no-repeat", TEACHER, is_bold=True,
+            {**_CODES, "teacher_weights": [1, 2]}, {}, "teacher-no-repeat", TEACHER, is_bold=True,
         ),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         _codes_student("codes-100x-3", "ODRec, codes, 100x, three teachers", compression_rate=100, n_teachers=3),
