@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
+from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.nn import RepeatScores
 from recbole_odrec.trainer import DistillationTrainer, checkpoint
 
@@ -176,6 +177,35 @@ def test_a_student_of_codes_starts_from_its_teacher(make) -> None:
     assert kept < 0.1 * teacher.item_table.to_matrix().square().mean()
     assert student.item_table.compression_rate >= 2
     assert student.item_table.codes.float().std() > 10
+
+
+def test_of_several_teachers_the_student_hears_the_mean_and_starts_from_the_first(make, small_config, tmp_path) -> None:
+    alone = {"kd_weight": 1.0, "contrastive_weight": 0.0, "predictive_weight": 0.0}
+    trainer, train_data = make(**CODES, **alone)
+    data, members = train_data._dataset, []
+    for width in (16, 24):
+        members.append(SASRecTeacher(small_config("SASRecTeacher", hidden_size=width, **REPEATING), data).eval())
+        torch.nn.init.normal_(members[-1].repeat.level.weight)
+    student = ODRec(trainer.config, data)
+    trainer = DistillationTrainer(trainer.config, student, TeacherEnsemble(members, [1, 2]), tmp_path / "several")
+    for part in ("encoder", "readout", "repeat"):
+        for name, value in getattr(student, part).state_dict().items():
+            assert torch.equal(value, getattr(members[0], part).state_dict()[name]), name
+    start = members[0].item_table.weight
+    assert (student.item_table.to_matrix() - start).square().sum() < 0.5 * start.square().sum()
+    student.eval()
+    batch = next(iter(train_data))
+
+    def scores(model: ODRec | SASRecTeacher) -> torch.Tensor:
+        cases = model.training_cases(batch)
+        return model.item_table.scores(cases.case_repr).scatter_add(1, *cases.added)
+
+    with torch.no_grad():
+        mean = scores(members[0]) / 3 + 2 * scores(members[1]) / 3
+        kl = F.kl_div(scores(student).log_softmax(1), mean.log_softmax(1), log_target=True, reduction="batchmean")
+        (loss,) = trainer.loss_parts(batch)
+    assert kl > 0.01
+    torch.testing.assert_close(loss, kl, rtol=1e-4, atol=1e-6)
 
 
 MOVING = {"move_codes_every": 1, "learning_rate": 3e-3, **CODES}
