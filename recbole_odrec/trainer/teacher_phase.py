@@ -85,8 +85,10 @@ def plan_teachers(config: Config, train_data: Any) -> list[TeacherPlan]:
             phase_config["seed"] += number
     shares = asked.teacher_weights or [1 / len(configs)] * len(configs)
     if asked.second_teacher and not files:
-        differences = {**asked.teacher_config, **asked.second_teacher}
+        differences = dict(asked.second_teacher)
         share, name = differences.pop("weight", 1), differences.pop("model", asked.teacher)
+        if name == asked.teacher:
+            differences = {**asked.teacher_config, **differences}
         configs.insert(0, teacher_config(config, name, differences))
         shares = [share, *(weight / sum(shares) for weight in shares)]
     plans = []

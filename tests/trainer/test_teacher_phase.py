@@ -120,6 +120,11 @@ def test_a_second_teacher_differs_in_what_is_said_and_starts_the_student(go, set
         (False, 0.5, config["seed"]),
         (False, 0.5, config["seed"] + 1),
     ]
+    other = {**settings, **values, "teacher": "GRU4Rec", "teacher_config": {"dropout_prob": 0.2}}
+    other["second_teacher"] = {"model": "SASRecTeacher", "hidden_size": 24}
+    mixed = plan_teachers(make_config("ODRec", "ml-small", config_dict=other), train)
+    assert [type(plan.model).__name__ for plan in mixed] == ["SASRecTeacher", "GRU4Rec", "GRU4Rec"]
+    assert [plan.share for plan in mixed] == [1, 0.5, 0.5]
     assert [plan.config["readout"] for plan in plans] == ["last", "soft_attention", "soft_attention"]
     result = go(**values, init_from_teacher=True, table="codes", compression_rate=1.5, kd_weight=1.0, epochs=1)
     teacher = result["phases"]["teacher"]

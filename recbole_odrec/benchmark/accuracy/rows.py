@@ -133,7 +133,7 @@ ROWS = {
         Row("teachers-3", "SASRecTeacher, mean of three", "SASRecTeacher", teaches="codes-30x-3"),
         # RetailRocket's default.
         _codes_student("codes-30x-3", "ODRec, codes, 30x, three teachers", is_bold=True, n_teachers=3),
-        Row("teachers-2", "SASRecTeacher, with and without repeat scores", "SASRecTeacher", teaches="codes-30x-2"),
+        Row("teachers-2", "SASRecTeacher, mean of two kinds", "SASRecTeacher", teaches="codes-30x-2"),
         Row(  # Tmall's default
             "codes-30x-2", "ODRec, codes, 30x, two teachers", "ODRec",
             {**_CODES, "teacher_weights": [1, 2]}, {}, "teacher-no-repeat", TEACHER, is_bold=True,
