@@ -61,7 +61,7 @@ def build_session_model(
     elif isinstance(item_table, ProductCodesEmbedding):
         table = CodesTable(item_table)
     else:
-        table = DenseTable(item_table.weight.detach().cpu().numpy())
+        table = DenseTable(item_table.to_matrix().detach().cpu().numpy())
 
     def session(graph: Graph, table: Table, item_seq: str) -> SessionValues:
         rows = table.rows(graph, item_seq)

@@ -17,7 +17,13 @@ class SASRecTeacher(SessionRecommender):
     fixed_network: ClassVar = {"encoder": "sasrec"}
 
     def _build_item_table(self, config: Config, network: NetworkConfig) -> DenseEmbedding:
-        return DenseEmbedding(self.n_items, network.hidden_size, network.initializer_range)
+        return DenseEmbedding(
+            self.n_items,
+            network.hidden_size,
+            network.initializer_range,
+            network.normalize_items,
+            network.table_dropout_prob,
+        )
 
 
 class GRU4RecTeacher(SASRecTeacher):

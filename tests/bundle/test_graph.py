@@ -26,6 +26,7 @@ N, D, L, K = 97, 24, 9, 7
 
 TABLES = {
     "dense": lambda: DenseEmbedding(N, D, std=1),
+    "dense, normalised": lambda: DenseEmbedding(N, D, std=1, is_normalized=True),
     "two cores": lambda: SemiTensorTrainEmbedding(N, D, tt_ranks=6, stp_factor=2, std=1),
     "t = 1": lambda: SemiTensorTrainEmbedding(N, D, tt_ranks=5, stp_factor=1, std=1),
     "t = 3": lambda: SemiTensorTrainEmbedding(N, D, dim_shape=[4, 6], tt_ranks=6, stp_factor=3, std=1),

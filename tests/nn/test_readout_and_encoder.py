@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from recbole_odrec.nn import (
     DenseEmbedding,
@@ -11,6 +12,7 @@ from recbole_odrec.nn import (
     SelfAttentionEncoder,
     SoftAttentionReadout,
 )
+from recbole_odrec.nn.unit_rows import LEAST_LENGTH, unit_rows
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -93,3 +95,43 @@ def test_dense_table_scores_are_the_plain_product() -> None:
     query = torch.randn(3, 4)
     torch.testing.assert_close(table.scores(query), query @ table.to_matrix().T)
     assert torch.equal(table(torch.tensor([0])), torch.zeros(1, 4))
+
+
+def test_normalised_table_scores_by_direction_alone_in_every_path() -> None:
+    table, query, ids = DenseEmbedding(10, 4, std=0.5, is_normalized=True), torch.randn(3, 4), torch.tensor([3, 0, 9])
+    rows = torch.stack([row / row.norm() if row.any() else row for row in table.weight])
+    torch.testing.assert_close(table(ids), rows[ids])
+    torch.testing.assert_close(table.to_matrix(), rows)
+    for scores in (table.scores(query), table.raw_scores(query), table.frozen().scores(query)):
+        torch.testing.assert_close(scores, query @ rows.T)
+    before = table.scores(query)
+    table.weight.data[5] *= 7
+    torch.testing.assert_close(table.scores(query), before)
+
+
+def test_table_dropout_is_of_entries_that_score_in_training_and_rows_keep_their_length() -> None:
+    table, identity = DenseEmbedding(500, 16, std=0.5, is_normalized=True, dropout=0.25), torch.eye(16)
+    torch.testing.assert_close(table(torch.arange(500)), table.to_matrix())  # what is read is whole
+    rows = table.raw_scores(identity).T[1:]
+    assert 0.23 < (rows == 0).float().mean() < 0.27
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(499))
+    torch.testing.assert_close(table.eval().raw_scores(identity).T, table.to_matrix())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_unit_rows_and_their_gradient_are_those_of_the_plain_formula(
+    dropout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole_odrec.nn.unit_rows._CPU_BLOCK", 64)  # blocks of 9 rows, the last one short
+    table = torch.randn(50, 7, dtype=torch.float64).mul_(3)
+    table[0], table[1] = 1e-9, 1e-5  # neither is brought to length one
+    gradient = torch.randn(50, 7, dtype=torch.float64)
+    fast, plain = table.clone().requires_grad_(), table.clone().requires_grad_()
+    rows = unit_rows(fast, dropout)
+    left = rows != 0
+    expected = F.normalize(plain * left, dim=1, eps=LEAST_LENGTH)
+    torch.testing.assert_close(rows, expected, **EXACT)
+    rows.backward(gradient)
+    expected.backward(gradient)
+    torch.testing.assert_close(fast.grad, plain.grad, **EXACT)
+    assert left.all() if dropout == 0 else 0.6 < left.double().mean() < 0.8
