@@ -116,10 +116,11 @@ def _length_table(rows: dict[str, Tested]) -> Iterator[str]:
 
 
 def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
-    """Students beside the full teacher and beside several that taught them; then beside the best of RecBole's."""
+    """Students beside the full teacher and beside all that taught them; then beside the best of RecBole's."""
     students = [row for row in rows.values() if row.row.teacher]
     for name, teacher in rows.items():
-        taught = students if name == TEACHER else [row for row in students if row.row.name == teacher.row.teaches]
+        own = [row for row in students if name == row.row.teacher or row.row.name == teacher.row.teaches]
+        taught = students if name == TEACHER else own
         if taught:
             yield from _beside(f"{teacher.row.title}, the teacher", teacher, taught)
     baselines = [row for row in rows.values() if row.row.model not in OUR_MODELS]

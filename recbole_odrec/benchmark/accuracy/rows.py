@@ -100,6 +100,8 @@ _NO_REPEAT_ON = {
         "average_decay": 0.0,
     }
 }
+# Items found by direction alone, as in CORE: new ones too, and a second look at a session does less harm.
+_COSINE = {"repeat_scores": False, "normalize_items": True, "table_dropout_prob": 0.2}
 _UNTAUGHT = {"kd_weight": 0.0, "contrastive_weight": 0.0}
 
 
@@ -137,6 +139,21 @@ ROWS = {
         Row(  # Tmall's default
             "codes-30x-2", "ODRec, codes, 30x, two teachers", "ODRec",
             {**_CODES, "teacher_weights": [1, 2]}, {}, "teacher-no-repeat", TEACHER, is_bold=True,
+        ),
+        Row("teacher-cosine", "SASRecTeacher, cosine scores", "SASRecTeacher", _COSINE, is_bold=True),
+        Row("teachers-cosine", "SASRecTeacher, cosine and repeat scores", "SASRecTeacher", teaches="codes-30x-cosine"),
+        Row(
+            "codes-30x-cosine", "ODRec, codes, 30x, cosine and repeat teachers", "ODRec",
+            {**_CODES, "teacher_weights": [1, 1]}, {}, "teacher-cosine", TEACHER, is_bold=True,
+        ),
+        Row("teacher-cosine-256", "SASRecTeacher, cosine scores, 256 wide", "SASRecTeacher", {**_COSINE, **_width(256)}),
+        Row(
+            "teachers-cosine-256", "SASRecTeacher, cosine 256 and repeat scores", "SASRecTeacher",
+            teaches="codes-30x-cosine-256",
+        ),
+        Row(
+            "codes-30x-cosine-256", "ODRec, codes, 30x, 256 wide", "ODRec",
+            {**_CODES, **_width(256), "teacher_weights": [1, 1]}, {}, "teacher-cosine-256", TEACHER,
         ),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         _codes_student("codes-100x-3", "ODRec, codes, 100x, three teachers", compression_rate=100, n_teachers=3),
