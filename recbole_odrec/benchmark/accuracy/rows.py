@@ -102,6 +102,8 @@ _NO_REPEAT_ON = {
 }
 # Items found by direction alone, as in CORE: new ones too, and a second look at a session does less harm.
 _COSINE = {"repeat_scores": False, "normalize_items": True, "table_dropout_prob": 0.2}
+_COSINE_ON = {"tmall": {"epochs": 5, "stopping_step": 1, "item_skip_prob": 0.2}}
+_SHARES_ON = {"tmall": {"teacher_weights": [1, 2]}, "retailrocket": {"teacher_weights": [1, 1]}}
 _UNTAUGHT = {"kd_weight": 0.0, "contrastive_weight": 0.0}
 
 
@@ -140,20 +142,20 @@ ROWS = {
             "codes-30x-2", "ODRec, codes, 30x, two teachers", "ODRec",
             {**_CODES, "teacher_weights": [1, 2]}, {}, "teacher-no-repeat", TEACHER, is_bold=True,
         ),
-        Row("teacher-cosine", "SASRecTeacher, cosine scores", "SASRecTeacher", _COSINE, is_bold=True),
+        Row("teacher-cosine", "SASRecTeacher, cosine", "SASRecTeacher", _COSINE, _COSINE_ON, is_bold=True),
         Row("teachers-cosine", "SASRecTeacher, cosine and repeat scores", "SASRecTeacher", teaches="codes-30x-cosine"),
         Row(
             "codes-30x-cosine", "ODRec, codes, 30x, cosine and repeat teachers", "ODRec",
-            {**_CODES, "teacher_weights": [1, 1]}, {}, "teacher-cosine", TEACHER, is_bold=True,
+            _CODES, _SHARES_ON, "teacher-cosine", TEACHER, is_bold=True,
         ),
-        Row("teacher-cosine-256", "SASRecTeacher, cosine scores, 256 wide", "SASRecTeacher", {**_COSINE, **_width(256)}),
+        Row("teacher-cosine-256", "SASRecTeacher, cosine, 256 wide", "SASRecTeacher", {**_COSINE, **_width(256)}),
         Row(
             "teachers-cosine-256", "SASRecTeacher, cosine 256 and repeat scores", "SASRecTeacher",
             teaches="codes-30x-cosine-256",
         ),
         Row(
             "codes-30x-cosine-256", "ODRec, codes, 30x, 256 wide", "ODRec",
-            {**_CODES, **_width(256), "teacher_weights": [1, 1]}, {}, "teacher-cosine-256", TEACHER,
+            {**_CODES, **_width(256)}, _SHARES_ON, "teacher-cosine-256", TEACHER,
         ),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         _codes_student("codes-100x-3", "ODRec, codes, 100x, three teachers", compression_rate=100, n_teachers=3),
