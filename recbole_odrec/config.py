@@ -24,6 +24,7 @@ from recbole_odrec.settings import (
     PARSED_KEYS,
     SCORE_DTYPES,
     TYPES,
+    DenseTableConfig,
     DistillationConfig,
     NetworkConfig,
     TableConfig,
@@ -122,7 +123,9 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
     dtype = values["score_dtype"]
     require(dtype in SCORE_DTYPES, "score_dtype", dtype, f"one of {', '.join(SCORE_DTYPES)}")
     parse(NetworkConfig, values)
-    if model == "ODRec":
+    if model != "ODRec":
+        parse(DenseTableConfig, values)
+    else:
         _check_start(parse(TableConfig, values), parse(DistillationConfig, values))
 
 
@@ -222,11 +225,15 @@ def make_config(
 def teacher_config(config: Config, teacher: str, overrides: Mapping[str, Any]) -> Config:
     """The teacher's configuration: its own properties, then what the user gave for the run, then `teacher_config`.
 
-    Data, evaluation and machine settings are the student's own, so that both phases see the same rows.
+    Data, evaluation and machine settings are the student's own, so that both phases see the same rows. What a data set
+    says of a network that this teacher is not is left out.
 
     Raises:
         UserError: an override that the teacher does not know.
     """
+    of_data = _load_properties(f"dataset/{config['dataset']}").get("teacher_config", {})
+    foreign = model_keys("SASRecTeacher") - model_keys(teacher)
+    overrides = {key: value for key, value in overrides.items() if key not in foreign or of_data.get(key) != value}
     student_only = set(_load_properties("model/ODRec")) - set(_load_properties("model/SASRecTeacher"))
     given = {key: value for key, value in config.external_config_dict.items() if key not in student_only}
     given.update({key: config[key] for key in _SHARED_KEYS if key in config})

@@ -40,21 +40,30 @@ class NetworkConfig:
     inner_size: int = 1
     n_heads: int = 1
     attn_dropout_prob: float = 0.0
-    # What a compressed table has no key for.
-    normalize_items: bool = False
-    table_dropout_prob: float = 0.0
 
     def __post_init__(self) -> None:
         require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {', '.join(ENCODERS)}")
         require(self.readout in READOUTS, "readout", self.readout, f"one of {', '.join(READOUTS)}")
         for key in ("hidden_size", "inner_size", "n_layers", "n_heads"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
-        for key in ("hidden_dropout_prob", "attn_dropout_prob", "item_dropout_prob", "table_dropout_prob"):
+        for key in ("hidden_dropout_prob", "attn_dropout_prob", "item_dropout_prob"):
             require(0 <= getattr(self, key) < 1, key, getattr(self, key), "a number in [0, 1)")
         require(self.initializer_range > 0, "initializer_range", self.initializer_range, "a number above 0")
         if self.encoder == "sasrec":
             fits = self.hidden_size % self.n_heads == 0
             require(fits, "n_heads", self.n_heads, f"a divisor of hidden_size={self.hidden_size}")
+
+
+@dataclass(frozen=True)
+class DenseTableConfig:
+    """A teacher's item table: how its rows score."""
+
+    normalize_items: bool
+    table_dropout_prob: float
+
+    def __post_init__(self) -> None:
+        dropout = self.table_dropout_prob
+        require(0 <= dropout < 1, "table_dropout_prob", dropout, "a number in [0, 1)")
 
 
 @dataclass(frozen=True)

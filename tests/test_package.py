@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from recbole_odrec.config import _DATA_KEYS, make_config, properties_folder, teacher_config
-from recbole_odrec.settings import DistillationConfig, NetworkConfig, TableConfig
+from recbole_odrec.errors import UserError
+from recbole_odrec.settings import DenseTableConfig, DistillationConfig, NetworkConfig, TableConfig
 
 ROOT = Path(__file__).parent.parent
 
@@ -57,6 +58,9 @@ def test_every_key_is_read_and_every_read_key_has_a_default() -> None:
     keys = set(yaml.safe_load((properties_folder() / "model" / "ODRec.yaml").read_text()))
     read = {name for part in (NetworkConfig, TableConfig, DistillationConfig) for name in part.__dataclass_fields__}
     assert keys == read
+    teacher = set(yaml.safe_load((properties_folder() / "model" / "SASRecTeacher.yaml").read_text()))
+    of_network = set(NetworkConfig.__dataclass_fields__) - {"encoder"}  # what makes it SASRecTeacher
+    assert teacher == of_network | set(DenseTableConfig.__dataclass_fields__)
 
 
 @pytest.mark.parametrize("path", sorted(properties_folder().rglob("*.yaml")), ids=lambda path: path.stem)
@@ -94,6 +98,11 @@ def test_the_users_teacher_config_goes_over_the_data_sets() -> None:
     teacher = teacher_config(config, "SASRecTeacher", config["teacher_config"])
     assert (teacher["learning_rate"], teacher["hidden_size"]) == (of_data["learning_rate"], 256)
     assert given == {"teacher_config": {"hidden_size": 256}}
+    assert "attn_dropout_prob" in of_data  # which a network without attention has no use for
+    gru = teacher_config(config, "GRU4RecTeacher", config["teacher_config"])
+    assert (gru["hidden_dropout_prob"], gru["epochs"]) == (of_data["hidden_dropout_prob"], of_data["epochs"])
+    with pytest.raises(UserError, match="attn_dropout_prob"):
+        teacher_config(config, "GRU4RecTeacher", {"attn_dropout_prob": 0.25})
     paper = make_config("ODRec", "retailrocket", config_dict={"preset": "paper", **given})
     assert paper["teacher_config"] == given["teacher_config"]
 

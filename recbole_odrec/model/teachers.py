@@ -8,7 +8,7 @@ from recbole.config import Config
 
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.nn import DenseEmbedding
-from recbole_odrec.settings import NetworkConfig
+from recbole_odrec.settings import DenseTableConfig, NetworkConfig, parse
 
 
 class SASRecTeacher(SessionRecommender):
@@ -17,12 +17,13 @@ class SASRecTeacher(SessionRecommender):
     fixed_network: ClassVar = {"encoder": "sasrec"}
 
     def _build_item_table(self, config: Config, network: NetworkConfig) -> DenseEmbedding:
+        table = parse(DenseTableConfig, config)
         return DenseEmbedding(
             self.n_items,
             network.hidden_size,
             network.initializer_range,
-            network.normalize_items,
-            network.table_dropout_prob,
+            table.normalize_items,
+            table.table_dropout_prob,
         )
 
 

@@ -22,6 +22,7 @@ from recbole_odrec.benchmark.accuracy.report import summary_table
 from recbole_odrec.benchmark.accuracy.rows import ROWS, STUDENT, TEACHER, Row
 from recbole_odrec.benchmark.accuracy.tested import read_runs
 from recbole_odrec.cli import main
+from recbole_odrec.config import make_config, teacher_config
 
 SMALL = {"hidden_size": 16, "epochs": 2, "readout": "item_attention", "repeat_scores": True, "train_batch_size": 256}
 
@@ -208,6 +209,29 @@ def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:
     assert main(["benchmark", "accuracy", *words]) == 2
     assert message in capsys.readouterr().err
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(("dataset", "student"), [("tmall", "codes-30x-2"), ("retailrocket", "codes-30x-cosine")])
+def test_the_default_of_a_data_set_is_what_its_row_measured(dataset: str, student: str) -> None:
+    """Student, its teacher and its second teacher: as the property file has them and as the committed runs had them."""
+    folder = Path(__file__).parents[2] / "results" / "accuracy" / dataset
+    row, common = ROWS[student], {"metrics": ["Recall", "MRR", "NDCG"], "topk": [5, 10, 20], "valid_metric": "NDCG@10"}
+    config = make_config("ODRec", dataset, config_dict=common)
+    second = dict(config["second_teacher"])
+    share, model = second.pop("weight", 1), second.pop("model")
+    weights = json.loads((folder / f"{student}.seed-1.json").read_text())["config"]["teacher_weights"]
+    assert weights[0] / weights[1] == share  # the second teacher, from which the student starts, is the row's first
+    defaults = {
+        row.name: config,
+        row.second_teacher: teacher_config(config, config["teacher"], config["teacher_config"]),
+        row.teacher: teacher_config(config, model, {**config["teacher_config"], **second}),
+    }
+    of_phases = {"refit_epochs", "seed", "teacher_config", "second_teacher", "teacher_weights"}
+    for name, default in defaults.items():
+        run = json.loads((folder / f"{name}.seed-1.json").read_text())["config"]
+        assert {key: default[key] for key in run.keys() - of_phases} == {
+            key: run[key] for key in run.keys() - of_phases
+        }
 
 
 def test_the_readme_shows_the_results_there_are() -> None:

@@ -32,6 +32,16 @@ def test_scores_are_the_product_with_the_item_table(small_config, data, model: s
     torch.testing.assert_close(model.predict(rows), expected[torch.arange(9), rows["item_id"]], rtol=1e-4, atol=1e-6)
 
 
+def test_a_cosine_teacher_scores_by_direction_and_refuses_a_dropout_of_everything(small_config, data) -> None:
+    model = build(small_config, data, "SASRecTeacher", normalize_items=True, table_dropout_prob=0.2).eval()
+    rows = data[2][torch.arange(9)]
+    before = model.full_sort_predict(rows)
+    model.item_table.weight.data *= torch.linspace(0.5, 3, model.n_items).unsqueeze(1)
+    torch.testing.assert_close(model.full_sort_predict(rows), before, rtol=1e-4, atol=1e-6)
+    with pytest.raises(UserError, match=r"table_dropout_prob=1\.0, expected a number in \[0, 1\)"):
+        build(small_config, data, "SASRecTeacher", table_dropout_prob=1.0)
+
+
 @pytest.mark.parametrize("model", ["ODRec", "SASRecTeacher", "GRU4RecTeacher"])
 def test_padding_width_does_not_change_scores(small_config, data, model: str) -> None:
     model = build(small_config, data, model).eval()

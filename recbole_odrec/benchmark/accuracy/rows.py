@@ -66,10 +66,17 @@ _ONE_TEACHER_ON_TMALL = {
     "contrastive_weight": 0.2,
     "move_codes_every": 0,
 }
-_CODES_ON = {"tmall": {**_ONE_TEACHER_ON_TMALL, "learning_rate": 0.002, "epochs": 2}}
+# A student of one teacher, or of three of a kind, was trained with their dropout.
+_DROPOUT = {"hidden_dropout_prob": 0.3, "item_dropout_prob": 0.3, "attn_dropout_prob": 0.5}
+_NO_DROPOUT = dict.fromkeys(_DROPOUT, 0.0)
+_CODES_ON = {
+    "tmall": {**_ONE_TEACHER_ON_TMALL, "learning_rate": 0.002, "epochs": 2},
+    "retailrocket": _DROPOUT,
+}
 _TENSOR_TRAIN_ON = {
     "tmall": _ONE_TEACHER_ON_TMALL,
     "retailrocket": {
+        **_DROPOUT,
         "epochs": 2,
         "learning_rate": 0.005,
         "item_skip_prob": 0.2,
@@ -81,6 +88,7 @@ _TENSOR_TRAIN_ON = {
 _STILL_ON = {
     **_CODES_ON,
     "retailrocket": {
+        **_DROPOUT,
         "epochs": 2,
         "learning_rate": 0.001,
         "session_jump_prob": 0.0,
@@ -146,7 +154,7 @@ ROWS = {
         Row("teachers-cosine", "SASRecTeacher, cosine and repeat scores", "SASRecTeacher", teaches="codes-30x-cosine"),
         Row(
             "codes-30x-cosine", "ODRec, codes, 30x, cosine and repeat teachers", "ODRec",
-            _CODES, _SHARES_ON, "teacher-cosine", TEACHER, is_bold=True,
+            {**_CODES, **_NO_DROPOUT}, _SHARES_ON, "teacher-cosine", TEACHER, is_bold=True,
         ),
         Row("teacher-cosine-256", "SASRecTeacher, cosine, 256 wide", "SASRecTeacher", {**_COSINE, **_width(256)}),
         Row(
@@ -155,7 +163,7 @@ ROWS = {
         ),
         Row(
             "codes-30x-cosine-256", "ODRec, codes, 30x, 256 wide", "ODRec",
-            {**_CODES, **_width(256)}, _SHARES_ON, "teacher-cosine-256", TEACHER,
+            {**_CODES, **_NO_DROPOUT, **_width(256)}, _SHARES_ON, "teacher-cosine-256", TEACHER,
         ),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         _codes_student("codes-100x-3", "ODRec, codes, 100x, three teachers", compression_rate=100, n_teachers=3),
