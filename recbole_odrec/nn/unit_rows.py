@@ -20,14 +20,14 @@ _CPU_BLOCK, _DEVICE_BLOCK = 1 << 18, 1 << 26
 
 
 def unit_rows(table: Tensor, dropout: float = 0.0, dtype: torch.dtype | None = None) -> Tensor:
-    """Rows at length one, [N, D]; each entry is 0 with probability `dropout` (to 1 / 256) before that.
+    """Rows at length one, [N, D]; before that each entry is 0 with probability `dropout`, in steps of 1 / 256 below 1.
 
     Args:
         table: [N, D].
         dropout: in [0, 1).
         dtype: of the result, the table's own when None.
     """
-    return _UnitRows.apply(table, round(256 * dropout), dtype or table.dtype)
+    return _UnitRows.apply(table, min(255, round(256 * dropout)), dtype or table.dtype)
 
 
 class _UnitRows(torch.autograd.Function):

@@ -135,3 +135,8 @@ def test_unit_rows_and_their_gradient_are_those_of_the_plain_formula(
     expected.backward(gradient)
     torch.testing.assert_close(fast.grad, plain.grad, **EXACT)
     assert left.all() if dropout == 0 else 0.6 < left.double().mean() < 0.8
+
+
+def test_unit_rows_keep_an_entry_now_and_then_at_the_largest_dropout() -> None:
+    kept = (unit_rows(torch.ones(1000, 100), 0.9999) != 0).float().mean()
+    assert 0.003 < kept < 0.005  # one in 256
