@@ -133,8 +133,10 @@ def _check_start(table: TableConfig, distillation: DistillationConfig) -> None:
     """A table that is laid out after the teacher's needs one."""
     if table.table == "codes" and not distillation.init_from_teacher:
         raise UserError("table=codes takes its codes from the teacher's table: set init_from_teacher=True.")
-    if table.item_order == "teacher" and not distillation.needs_teacher:
-        raise UserError("item_order=teacher without a teacher (every weight is 0): set init_from_teacher=True.")
+    if table.item_order != "none" and not distillation.needs_teacher:
+        raise UserError(
+            f"item_order={table.item_order} without a teacher (every weight is 0): set init_from_teacher=True."
+        )
 
 
 def _needed_columns(values: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from recbole_odrec.errors import UserError
 ENCODERS = ("sasrec", "gru")
 READOUTS = ("soft_attention", "item_attention", "last")
 TABLES = ("tensor_train", "codes")
-ITEM_ORDERS = ("none", "teacher")
+ITEM_ORDERS = ("none", "teacher", "assigned")
 LEARNING_RATE_DECAYS = ("none", "linear")
 SCORE_DTYPES = ("float32", "bfloat16")
 

@@ -40,6 +40,16 @@ def fit_cores(grid: Tensor, plan: TensorTrainPlan) -> list[Tensor]:
     return [*cores, rest.view(shapes[-1]) / scale.view(-1, 1, 1, 1)]
 
 
+def grid_of_cores(cores: list[Tensor], plan: TensorTrainPlan) -> Tensor:
+    """The other way round: rows of all cells [I_1 * .. * I_m, D]."""
+    grid = cores[0].new_ones(1, 1, 1)  # [cells, dims, R]
+    for core in cores:
+        grid = torch.einsum("cdl,liar->cidar", grid, core)  # [cells, dims, R_{k-1}] x core -> [.., I_k, .., A_k, R_k]
+        grid = grid.flatten(2, 3).flatten(0, 1)
+    grid = grid.view(plan.n_cells, plan.dim_shape[0], plan.stp_factor, -1)
+    return grid.transpose(2, 3).reshape(plan.n_cells, plan.embedding_dim)
+
+
 def _to_size(values: Tensor, size: int, axis: int) -> Tensor:
     """The first `size` slices along an axis, zeros where there are fewer."""
     values = values.narrow(axis, 0, min(size, values.shape[axis]))

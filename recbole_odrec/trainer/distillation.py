@@ -69,7 +69,7 @@ class DistillationTrainer(ResumableTrainer):
         start_from_teacher(
             self.model,
             first,
-            learn_order=parse(TableConfig, self.config).item_order == "teacher",
+            parse(TableConfig, self.config).item_order,
             copy_weights=self.distillation.init_from_teacher,
         )
         student_dim, teacher_dim = self.model.hidden_size, teacher.hidden_size

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from recbole_odrec.model.odrec import ODRec
-from recbole_odrec.nn.item_order import order_by_similarity
+from recbole_odrec.nn.item_order import order_by_assignment, order_by_similarity
 
 
-def start_from_teacher(student: ODRec, teacher: nn.Module, learn_order: bool, copy_weights: bool) -> None:
+def start_from_teacher(student: ODRec, teacher: nn.Module, item_order: str, copy_weights: bool) -> None:
     """Learns the item order from the teacher's table, and copies what of the teacher fits.
 
     The item table is fitted to the teacher's (`fit_` of `SemiTensorTrainEmbedding` and `ProductCodesEmbedding`) where
@@ -21,21 +21,27 @@ def start_from_teacher(student: ODRec, teacher: nn.Module, learn_order: bool, co
     Args:
         student: changed in place.
         teacher: with `item_table` and, for the encoder, the same kind of network.
-        learn_order: give similar items neighbouring cells; the student's table must have been made with an order.
+        item_order: how items come to their cells, as the key of that name; without "none" the student's table must have
+            been made with an order.
         copy_weights: fit the table and copy the encoder.
     """
-    if not (learn_order or copy_weights):
+    if item_order == "none" and not copy_weights:
         return
     log, table = logging.getLogger(), student.item_table
     ids = torch.arange(student.n_items, device=next(student.parameters()).device)
     vectors = teacher.item_table(ids)
     order = None
-    if learn_order:
-        order = order_by_similarity(vectors, table.plan.item_shape[-1]).to(ids.device)
+    fits = vectors.shape[1] == table.embedding_dim
+    if item_order == "assigned" and fits:
+        order = order_by_assignment(vectors, table.plan)
+    elif item_order != "none":
+        order = order_by_similarity(vectors, table.plan.item_shape[-1])
+    if order is not None:
+        order = order.to(ids.device)
         table.item_order.copy_(order)
     if not copy_weights:
         return
-    if vectors.shape[1] == table.embedding_dim:
+    if fits:
         kept = table.fit_(vectors) if order is None else table.fit_(vectors, order)
         log.info(f"student: its item table starts with {kept:.0%} of the teacher's")
     else:

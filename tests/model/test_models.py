@@ -88,7 +88,7 @@ def test_paper_setting_of_shapes_and_ranks(small_config, data) -> None:
         ({"encoder": "lstm"}, "encoder='lstm', expected one of sasrec, gru"),
         ({"readout": "mean"}, "readout='mean', expected one of"),
         ({"hidden_dropout_prob": 1.5}, "hidden_dropout_prob=1.5, expected a number in"),
-        ({"item_order": "random"}, "item_order='random', expected one of none, teacher"),
+        ({"item_order": "random"}, "item_order='random', expected one of none, teacher, assigned"),
     ],
 )
 def test_infeasible_settings_are_one_clear_line(small_config, data, settings: dict, message: str) -> None:

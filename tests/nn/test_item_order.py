@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from recbole_odrec.nn import SemiTensorTrainEmbedding
-from recbole_odrec.nn.item_order import order_by_similarity
+from recbole_odrec.nn.item_order import order_by_assignment, order_by_similarity
+from recbole_odrec.nn.tensor_train_fit import grid_of_cores
 
 
 @pytest.mark.parametrize(("n_items", "row_length"), [(1, 4), (2, 4), (97, 8), (100, 33)])
@@ -23,6 +24,32 @@ def test_items_of_one_cluster_share_a_row() -> None:
     by_cell = torch.empty(64, dtype=torch.long)
     by_cell[cells[1:] - 1] = clusters
     assert all(len(row.unique()) == 1 for row in by_cell.view(8, 8))
+
+
+def test_assigned_cells_are_a_permutation_that_keeps_padding_first_and_is_the_same_each_time() -> None:
+    table = SemiTensorTrainEmbedding.from_compression_rate(97, 8, 3, item_order=torch.arange(97))
+    vectors = torch.randn(97, 8)
+    cells = order_by_assignment(vectors, table.plan)
+    assert sorted(cells.tolist()) == list(range(97))
+    assert cells[0] == 0
+    assert torch.equal(cells, order_by_assignment(vectors, table.plan))
+
+
+def test_items_find_the_cells_of_the_cores_they_came_from() -> None:
+    """Rows of a tensor train, shuffled: similar rows side by side are far from its cells, exchanged ones are near."""
+    torch.manual_seed(1)
+    source = SemiTensorTrainEmbedding(200, 8, (10, 20), (4, 2), 2, 1, std=1.0, item_order=torch.arange(200))
+    vectors = source.to_matrix().detach()[torch.cat([torch.zeros(1, dtype=torch.long), 1 + torch.randperm(199)])]
+    orders = (torch.arange(200), order_by_similarity(vectors, 20), order_by_assignment(vectors, source.plan))
+    shuffled, similar, assigned = (source.fit_(vectors, order) for order in orders)
+    assert shuffled < 0.25 < similar < 0.5 < 0.75 < assigned
+
+
+@pytest.mark.parametrize(("item_shape", "dim_shape"), [((5, 6), (2, 4)), ((3, 2, 5), (2, 2, 2))])
+@pytest.mark.parametrize("stp_factor", [1, 2])
+def test_rows_of_all_cells_are_the_tables(item_shape: tuple, dim_shape: tuple, stp_factor: int) -> None:
+    table = SemiTensorTrainEmbedding(30, 8, item_shape, dim_shape, 4, stp_factor, padding_idx=None, std=1.0).double()
+    torch.testing.assert_close(grid_of_cores([*table.tt_cores], table.plan), table.to_matrix(), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("item_shape", "dim_shape"), [((5, 6), (2, 4)), ((3, 2, 5), (2, 2, 2))])

@@ -57,6 +57,8 @@ _ONE_LAYER = {"hidden_size": 128, "inner_size": 128, "n_layers": 1, "n_heads": 1
 # What a table needs where the data set's own properties are those of the other one.
 _CODES = {"table": "codes", "init_from_teacher": True, "n_teachers": 1}
 _TENSOR_TRAIN = {"table": "tensor_train", "init_from_teacher": False, "n_teachers": 1}
+# Cores that start from the teacher's table, each item in the cell where they come closest to it.
+_ASSIGNED = {**_CODES, "table": "tensor_train", "item_order": "assigned", "learning_rate": 0.004}
 _ONE_TEACHER_ON_TMALL = {
     "learning_rate": 0.005,
     "epochs": 4,
@@ -156,6 +158,10 @@ ROWS = {
             "codes-30x-cosine", "ODRec, codes, 30x, cosine and repeat teachers", "ODRec",
             {**_CODES, **_NO_DROPOUT}, _SHARES_ON, "teacher-cosine", TEACHER, is_bold=True,
         ),
+        Row(
+            "codes-100x-cosine", "ODRec, codes, 100x, cosine and repeat teachers", "ODRec",
+            {**_CODES, **_NO_DROPOUT, "compression_rate": 100}, _SHARES_ON, "teacher-cosine", TEACHER,
+        ),
         Row("teacher-cosine-256", "SASRecTeacher, cosine, 256 wide", "SASRecTeacher", {**_COSINE, **_width(256)}),
         Row(
             "teachers-cosine-256", "SASRecTeacher, cosine 256 and repeat scores", "SASRecTeacher",
@@ -164,6 +170,14 @@ ROWS = {
         Row(
             "codes-30x-cosine-256", "ODRec, codes, 30x, 256 wide", "ODRec",
             {**_CODES, **_NO_DROPOUT, **_width(256)}, _SHARES_ON, "teacher-cosine-256", TEACHER,
+        ),
+        Row(
+            "odrec-30x-cosine", "ODRec, tensor train, 30x, cosine and repeat teachers", "ODRec",
+            {**_ASSIGNED, **_NO_DROPOUT}, _SHARES_ON, "teacher-cosine", TEACHER,
+        ),
+        Row(
+            "odrec-30x-cosine-256", "ODRec, tensor train, 30x, 256 wide", "ODRec",
+            {**_ASSIGNED, **_NO_DROPOUT, **_width(256)}, _SHARES_ON, "teacher-cosine-256", TEACHER,
         ),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         _codes_student("codes-100x-3", "ODRec, codes, 100x, three teachers", compression_rate=100, n_teachers=3),
