@@ -141,8 +141,8 @@ def _new_ids(model: nn.Module, path: Path) -> np.ndarray:
     if not isinstance(table, SemiTensorTrainEmbedding) or table.item_order is None:
         return np.arange(model.n_items)
     order = table.item_order.numpy()
-    if order[0] != 0 or order.max() != model.n_items - 1:
-        raise UserError(f"{path}: its item_order leaves cells empty or moves padding; expected an order of 0 .. N - 1.")
+    if order[0] != 0:
+        raise UserError(f"{path}: its item_order moves padding to cell {order[0]}; expected it in cell 0.")
     return order
 
 

@@ -115,13 +115,27 @@ class SessionRecommender(SequentialRecommender):
         """Raw scores of a step's cases for `catalogue_loss`: [C, D] -> [C, M], valid until the next call."""
         return self.item_table.raw_scores(case_repr, self.score_dtype, self._score_buffer)
 
+    def columns_of(self, items: Tensor) -> Tensor:
+        """Columns of `training_scores` in which items stand: ids [..] -> [..]."""
+        order = self.item_table.item_order
+        return items if order is None else order[items]
+
+    def in_columns(self, added: AddedScores | None) -> AddedScores | None:
+        """What is added to items, by their columns."""
+        return None if added is None else AddedScores(self.columns_of(added.items), added.values)
+
     # ------------------------------------------------------------------ RecBole's interface
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Cross-entropy of the next item over the whole catalogue, averaged over cases."""
         cases = self.training_cases(interaction)
-        scores = self.training_scores(cases.case_repr)
-        return catalogue_loss(scores, cases.pos_items, self.n_items, self.item_table.zero_item, added=cases.added).total
+        return catalogue_loss(
+            self.training_scores(cases.case_repr),
+            self.columns_of(cases.pos_items),
+            self.n_items,
+            self.item_table.zero_item,
+            added=self.in_columns(cases.added),
+        ).total
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score of one candidate item a row: [B]."""

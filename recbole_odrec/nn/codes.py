@@ -40,6 +40,8 @@ class ProductCodesEmbedding(nn.Module):
         ValueError: D cannot be cut into M parts.
     """
 
+    item_order = None  # column i of the scores is item i
+
     def __init__(
         self,
         n_items: int,

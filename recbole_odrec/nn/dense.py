@@ -27,6 +27,7 @@ class DenseEmbedding(nn.Embedding):
 
     compression_rate = 1.0
     zero_item = None  # the softmax sees the padding row, as in RecBole's models
+    item_order = None  # column i of the scores is item i
 
     def __init__(
         self, n_items: int, embedding_dim: int, std: float = 0.02, is_normalized: bool = False, dropout: float = 0.0
@@ -111,3 +112,7 @@ class FrozenTable(nn.Module):
     def frozen(self, dtype: torch.dtype | None = None) -> FrozenTable:
         """The same for scores of another precision."""
         return FrozenTable(self.weight, self.scale, dtype)
+
+    def in_order(self, item_order: Tensor | None) -> FrozenTable:
+        """The same with item i in row and column `item_order[i]`."""
+        return self if item_order is None else FrozenTable(self.weight[item_order.argsort()], self.scale)

@@ -17,17 +17,17 @@ _SWEEPS = 40  # on 37 thousand items the cores keep 28 % of the table at first, 
 _BLOCK = 1200  # items that may exchange cells at once: the assignment takes the cube of it
 
 
-def checked_order(item_order: Sequence[int] | Tensor, n_items: int, n_cells: int) -> Tensor:
+def checked_order(item_order: Sequence[int] | Tensor, n_items: int) -> Tensor:
     """A copy of an order, int64 [N].
 
     Raises:
-        ValueError: not `n_items` different cells in [0, n_cells).
+        ValueError: not each of the first `n_items` cells once.
     """
     order = torch.as_tensor(item_order, dtype=torch.long).clone()
     if order.shape != (n_items,):
         raise ValueError(f"item_order has shape {tuple(order.shape)}, expected ({n_items},): a cell per item.")
-    if order.min() < 0 or order.max() >= n_cells or order.unique().numel() != n_items:
-        raise ValueError(f"item_order must hold {n_items} different cells in [0, {n_cells}).")
+    if order.min() < 0 or order.max() >= n_items or order.unique().numel() != n_items:
+        raise ValueError(f"item_order must hold each of the cells 0 .. {n_items - 1} once.")
     return order
 
 

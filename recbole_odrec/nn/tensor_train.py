@@ -45,8 +45,8 @@ class SemiTensorTrainEmbedding(nn.Module):
             every interior rank is a multiple of t.
         stp_factor: t of the semi-tensor product; 1 is the plain tensor train.
         padding_idx: a row that is exactly zero in every path and gets no gradient; None for no such row.
-        item_order: grid cell of each item, N different numbers in [0, I_1 * .. * I_m); None puts item i into
-            cell i. Items in neighbouring cells share cores, so the order is part of the table and of its state.
+        item_order: grid cell of each item, a permutation of 0 .. N - 1; None puts item i into cell i. Items in
+            neighbouring cells share cores, so the order is part of the table and of its state.
         std: root mean square of the table's entries after `reset_parameters`.
 
     Raises:
@@ -76,9 +76,7 @@ class SemiTensorTrainEmbedding(nn.Module):
         self.tt_cores = nn.ParameterList(
             nn.Parameter(torch.empty(left, items, dims, right)) for left, items, dims, right in plan.core_shapes
         )  # each [R_{k-1}, I_k, A_k, R_k]
-        self.register_buffer(
-            "item_order", None if item_order is None else checked_order(item_order, n_items, plan.n_cells)
-        )
+        self.register_buffer("item_order", None if item_order is None else checked_order(item_order, n_items))
         self.reset_parameters()
 
     @classmethod
@@ -142,7 +140,7 @@ class SemiTensorTrainEmbedding(nn.Module):
         if item_order is not None:
             if self.item_order is None:
                 raise ValueError("this table has no item_order to change; make it with one.")
-            self.item_order.copy_(checked_order(item_order, self.n_items, self.plan.n_cells))
+            self.item_order.copy_(checked_order(item_order, self.n_items))
         cells = torch.arange(self.n_items) if self.item_order is None else self.item_order
         grid = matrix.new_zeros(self.plan.n_cells, self.embedding_dim)
         grid[cells.to(grid.device)] = matrix
@@ -158,7 +156,9 @@ class SemiTensorTrainEmbedding(nn.Module):
     @property
     def zero_item(self) -> int | None:
         """The column that is 0 whatever `raw_scores` gives there."""
-        return self.padding_idx
+        if self.padding_idx is None or self.item_order is None:
+            return self.padding_idx
+        return int(self.item_order[self.padding_idx])
 
     @property
     def tt_ranks(self) -> tuple[int, ...]:
@@ -258,21 +258,19 @@ class SemiTensorTrainEmbedding(nn.Module):
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
         """Products of each query with every item, for a loss that knows what else stands there.
 
-        As `scores`, but columns from N on are cells without an item and the padding column (`zero_item`) holds whatever
-        the cores give: cutting them off costs passes over the largest matrix of a training step.
+        As `scores`, but a column is a cell (item i stands in column `item_order[i]`), columns from N on are cells
+        without an item, and the padding column (`zero_item`) holds whatever the cores give: to sort them and cut them
+        off would cost passes over the largest matrix of a training step.
 
         Args:
             query: [B, D].
             dtype: precision of the products, the query's own when None; sums inside a product are float32 at least.
-            buffer: where the scores go; new memory when None (and with an `item_order`, which needs a copy).
+            buffer: where the scores go; new memory when None.
 
         Returns:
             [B, M], M >= N, of that precision.
         """
-        query = query if dtype is None else query.to(dtype)
-        if self.item_order is None:
-            return self._cell_scores(query, buffer)
-        return self._cell_scores(query).index_select(1, self.item_order)
+        return self._cell_scores(query if dtype is None else query.to(dtype), buffer)
 
     def _cell_scores(self, query: Tensor, buffer: ScoreBuffer | None = None) -> Tensor:
         """[B, D] -> [B, I_1 * .. * I_m], in the query's precision."""

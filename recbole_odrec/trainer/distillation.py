@@ -54,7 +54,7 @@ class DistillationTrainer(ResumableTrainer):
         self.teacher: nn.Module | None = None
         self.recombination: Recombination | None = None
         self.is_head: Tensor | None = None
-        self._teacher_table: FrozenTable | None = None  # at the precision of training
+        self._teacher_table: FrozenTable | None = None  # at the precision of training, in the student's columns
         self.latent: nn.Parameter | None = None  # the full table that moving codes follow
         # The teacher's scores and, after them, those of the predictive task.
         self._shared_buffer = ScoreBuffer()
@@ -64,7 +64,6 @@ class DistillationTrainer(ResumableTrainer):
     def attach_teacher(self, teacher: nn.Module) -> None:
         """Freezes the teacher, starts the student from it if asked to, adds the recombination heads."""
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
-        self._teacher_table = self.teacher.item_table.frozen(self.model.score_dtype)
         first = teacher.members[0] if isinstance(teacher, TeacherEnsemble) else teacher
         start_from_teacher(
             self.model,
@@ -72,6 +71,7 @@ class DistillationTrainer(ResumableTrainer):
             parse(TableConfig, self.config).item_order,
             copy_weights=self.distillation.init_from_teacher,
         )
+        self._line_up()
         student_dim, teacher_dim = self.model.hidden_size, teacher.hidden_size
         view_dims = {}
         if self.distillation.contrastive_weight:
@@ -91,6 +91,11 @@ class DistillationTrainer(ResumableTrainer):
         self.optimizer = self._build_optimizer(params=[*self.model.parameters(), *own])
         if codes_move:
             self.optimizer.register_step_post_hook(self._move_codes)
+
+    def _line_up(self) -> None:
+        """Puts the teacher's items into the columns of the student's scores."""
+        table = self.teacher.item_table.frozen(self.model.score_dtype)
+        self._teacher_table = table.in_order(self.model.item_table.item_order)
 
     def _move_codes(self, *_: object) -> None:
         """Every so many steps, items take the codes next to their rows of the full table."""
@@ -138,16 +143,16 @@ class DistillationTrainer(ResumableTrainer):
                 if weights.kd_weight > 0:
                     teacher_scores = self._teacher_table.raw_scores(teacher_cases.case_repr, self._shared_buffer)
                     if teacher_cases.added is not None:
-                        items, values = teacher_cases.added
+                        items, values = student.in_columns(teacher_cases.added)
                         teacher_scores.scatter_add_(1, items, values.to(teacher_scores.dtype))
         total, soft = catalogue_loss(
             student.training_scores(cases.case_repr),
-            cases.pos_items,
+            student.columns_of(cases.pos_items),
             **self._columns,
             teacher_scores=teacher_scores,
             kd_weight=weights.kd_weight,
             temperature=weights.temperature,
-            added=cases.added,
+            added=student.in_columns(cases.added),
         )
         # One loss with one gradient; what is logged as next_item is what soft targets leave of it.
         parts = {"soft_targets": total} if weights.kd_weight == 1 else {"next_item": total - soft, "soft_targets": soft}
@@ -160,7 +165,7 @@ class DistillationTrainer(ResumableTrainer):
     ) -> dict[str, Tensor]:
         """Contrastive and predictive part over whole rows of the batch."""
         weights, student = self.distillation, self.model
-        item_seq, pos_items = interaction[student.ITEM_SEQ], interaction[student.POS_ITEM_ID]  # [B, L], [B]
+        item_seq = interaction[student.ITEM_SEQ]  # [B, L]
         views = self.recombination(
             cases.item_repr,
             teacher_cases.item_repr,
@@ -174,7 +179,7 @@ class DistillationTrainer(ResumableTrainer):
             loss = contrastive_loss(*views["contrastive"], weights.contrastive_temperature)
             parts["contrastive"] = weights.contrastive_weight * loss
         if "predictive" in views:
-            table = student.item_table
+            table, pos_items = student.item_table, student.columns_of(interaction[student.POS_ITEM_ID])
             scores = partial(table.raw_scores, dtype=student.score_dtype, buffer=self._shared_buffer)
             of_first = partial(predictive_loss, scores=scores, pos_items=pos_items, **self._columns)
             scores = partial(self._teacher_table.raw_scores, buffer=self._shared_buffer)
@@ -200,3 +205,5 @@ class DistillationTrainer(ResumableTrainer):
             self.recombination.load_state_dict(state["recombination"])
         if self.latent is not None:
             self.latent.data.copy_(state["latent"])
+        if self.teacher is not None:
+            self._line_up()  # the item order is part of the state

@@ -139,8 +139,10 @@ def test_without_any_distillation_there_is_no_teacher(small_config, tmp_path: Pa
     assert not (tmp_path / "run" / "teacher").exists()
 
 
-def test_parts_are_weighted_as_configured(make) -> None:
-    trainer, train_data = make(kd_weight=0.25, temperature=2.0, contrastive_weight=0, predictive_weight=0, **SASREC)
+@pytest.mark.parametrize("item_order", ["none", "assigned"])
+def test_parts_are_weighted_as_configured(make, item_order: str) -> None:
+    weights = {"kd_weight": 0.25, "contrastive_weight": 0, "predictive_weight": 0}
+    trainer, train_data = make(temperature=2.0, item_order=item_order, **weights, **SASREC)
     student, teacher = trainer.model.eval(), trainer.teacher
     batch = next(iter(train_data))
     cases = student.training_cases(batch)
