@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recbole_odrec.model.odrec import ODRec
 from recbole_odrec.nn.item_order import order_by_assignment, order_by_similarity
+from recbole_odrec.nn.planner import TensorTrainPlan
 
 
 def start_from_teacher(student: ODRec, teacher: nn.Module, item_order: str, copy_weights: bool) -> None:
@@ -30,14 +31,9 @@ def start_from_teacher(student: ODRec, teacher: nn.Module, item_order: str, copy
     log, table = logging.getLogger(), student.item_table
     ids = torch.arange(student.n_items, device=next(student.parameters()).device)
     vectors = teacher.item_table(ids)
-    order = None
-    fits = vectors.shape[1] == table.embedding_dim
-    if item_order == "assigned" and fits:
-        order = order_by_assignment(vectors, table.plan)
-    elif item_order != "none":
-        order = order_by_similarity(vectors, table.plan.item_shape[-1])
-    if order is not None:
-        order = order.to(ids.device)
+    fits, order = vectors.shape[1] == table.embedding_dim, None
+    if item_order != "none":
+        order = _learned_order(item_order, vectors, table.plan, fits).to(ids.device)
         table.item_order.copy_(order)
     if not copy_weights:
         return
@@ -54,6 +50,16 @@ def start_from_teacher(student: ODRec, teacher: nn.Module, item_order: str, copy
             ours.load_state_dict(theirs.state_dict())
         else:
             log.warning(f"student: its {part} differs from the teacher's and starts at random")
+
+
+def _learned_order(item_order: str, vectors: Tensor, plan: TensorTrainPlan, fits: bool) -> Tensor:
+    log = logging.getLogger()
+    if item_order == "assigned" and fits:
+        log.info(f"student: {len(vectors) - 1:,} items look for their cells (minutes for tens of thousands)")
+        return order_by_assignment(vectors, plan)
+    if item_order == "assigned":
+        log.warning(f"student: {vectors.shape[1]} columns cannot be assigned to its cells, similar items share a row")
+    return order_by_similarity(vectors, plan.item_shape[-1])
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:

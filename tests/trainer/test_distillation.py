@@ -11,6 +11,7 @@ from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.nn import RepeatScores
+from recbole_odrec.nn.item_order import order_by_similarity
 from recbole_odrec.trainer import DistillationTrainer, checkpoint
 
 SASREC = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
@@ -173,6 +174,13 @@ def test_the_student_can_start_from_its_teacher(make) -> None:
         errors[item_order] = missed.square().sum() / teacher.item_table.to_matrix().square().sum()
         assert not torch.equal(student.item_table.item_order, torch.arange(student.n_items))
     assert errors["assigned"] < errors["teacher"] < 0.9
+
+
+def test_where_a_teachers_width_does_not_fit_similar_items_share_a_row(make, caplog) -> None:
+    trainer, _ = make(SASRecTeacher, teacher_size=24, item_order="assigned")
+    vectors, plan = trainer.teacher.item_table.to_matrix(), trainer.model.item_table.plan
+    assert torch.equal(trainer.model.item_table.item_order, order_by_similarity(vectors, plan.item_shape[-1]))
+    assert "24 columns cannot be assigned to its cells" in caplog.text
 
 
 def test_a_student_of_codes_starts_from_its_teacher(make) -> None:

@@ -145,7 +145,6 @@ ROWS = {
             {**_CODES, **_width(64), "compression_rate": 15, "epochs": 2}, _CODES_ON, "teacher-64",
         ),
         Row("teachers-3", "SASRecTeacher, mean of three", "SASRecTeacher", teaches="codes-30x-3"),
-        # RetailRocket's default.
         _codes_student("codes-30x-3", "ODRec, codes, 30x, three teachers", is_bold=True, n_teachers=3),
         Row("teachers-2", "SASRecTeacher, mean of two kinds", "SASRecTeacher", teaches="codes-30x-2"),
         Row(  # Tmall's default
@@ -154,7 +153,7 @@ ROWS = {
         ),
         Row("teacher-cosine", "SASRecTeacher, cosine", "SASRecTeacher", _COSINE, _COSINE_ON, is_bold=True),
         Row("teachers-cosine", "SASRecTeacher, cosine and repeat scores", "SASRecTeacher", teaches="codes-30x-cosine"),
-        Row(
+        Row(  # RetailRocket's default
             "codes-30x-cosine", "ODRec, codes, 30x, cosine and repeat teachers", "ODRec",
             {**_CODES, **_NO_DROPOUT}, _SHARES_ON, "teacher-cosine", TEACHER, is_bold=True,
         ),
