@@ -23,7 +23,6 @@ from recbole_odrec.benchmark.accuracy.rows import ROWS, STUDENT, TEACHER, Row
 from recbole_odrec.benchmark.accuracy.tested import read_runs
 from recbole_odrec.cli import main
 from recbole_odrec.config import make_config, teacher_config
-from recbole_odrec.nn import SemiTensorTrainEmbedding
 
 SMALL = {"hidden_size": 16, "epochs": 2, "readout": "item_attention", "repeat_scores": True, "train_batch_size": 256}
 
@@ -233,17 +232,6 @@ def test_the_default_of_a_data_set_is_what_its_row_measured(dataset: str, studen
         assert {key: default[key] for key in run.keys() - of_phases} == {
             key: run[key] for key in run.keys() - of_phases
         }
-
-
-@pytest.mark.parametrize("dataset", ["tmall", "retailrocket"])
-@pytest.mark.parametrize("name", ["odrec-30x-cosine", "odrec-30x-cosine-256"])
-def test_rows_with_their_own_shapes_hold_the_items_at_their_rate(name: str, dataset: str) -> None:
-    folder, row = Path(__file__).parents[2] / "results" / "accuracy" / dataset, ROWS[name]
-    n_items = json.loads((folder / f"{TEACHER}.seed-1.json").read_text())["data"]["items"] + 1
-    config = make_config("ODRec", dataset, config_dict={**row.on[dataset], **row.settings, "teacher_weights": None})
-    shapes = config["item_shape"], config["dim_shape"], config["tt_ranks"], config["stp_factor"]
-    table = SemiTensorTrainEmbedding(n_items, config["hidden_size"], *shapes, item_order=range(n_items))
-    assert 30 <= table.compression_rate < 31
 
 
 def test_the_readme_shows_the_results_there_are() -> None:

@@ -114,15 +114,6 @@ _NO_REPEAT_ON = {
 _COSINE = {"repeat_scores": False, "normalize_items": True, "table_dropout_prob": 0.2}
 _COSINE_ON = {"tmall": {"epochs": 5, "stopping_step": 1, "item_skip_prob": 0.2}}
 _SHARES_ON = {"tmall": {"teacher_weights": [1, 2]}, "retailrocket": {"teacher_weights": [1, 1]}}
-# The whole embedding to the first core: 61 ms for a step's scores and their gradient where an even split takes 219.
-_UNEVEN_ON = {
-    "tmall": {**_SHARES_ON["tmall"], "item_shape": [250, 164], "dim_shape": [64, 2], "tt_ranks": 8},
-    "retailrocket": {**_SHARES_ON["retailrocket"], "item_shape": [234, 158], "dim_shape": [64, 2], "tt_ranks": 8},
-}
-_UNEVEN_256_ON = {
-    "tmall": {**_SHARES_ON["tmall"], "item_shape": [238, 172], "dim_shape": [128, 2], "tt_ranks": 10},
-    "retailrocket": {**_SHARES_ON["retailrocket"], "item_shape": [215, 172], "dim_shape": [128, 2], "tt_ranks": 10},
-}
 _UNTAUGHT = {"kd_weight": 0.0, "contrastive_weight": 0.0}
 
 
@@ -181,11 +172,11 @@ ROWS = {
         ),
         Row(
             "odrec-30x-cosine", "ODRec, tensor train, 30x, cosine and repeat teachers", "ODRec",
-            _ASSIGNED, _UNEVEN_ON, "teacher-cosine", TEACHER,
+            _ASSIGNED, _SHARES_ON, "teacher-cosine", TEACHER,
         ),
         Row(
             "odrec-30x-cosine-256", "ODRec, tensor train, 30x, 256 wide", "ODRec",
-            {**_ASSIGNED, **_width(256)}, _UNEVEN_256_ON, "teacher-cosine-256", TEACHER,
+            {**_ASSIGNED, **_width(256)}, _SHARES_ON, "teacher-cosine-256", TEACHER,
         ),
         _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
         _codes_student("codes-100x-3", "ODRec, codes, 100x, three teachers", compression_rate=100, n_teachers=3),
