@@ -171,6 +171,11 @@ ROWS = {
             {**_CODES, **_NO_DROPOUT, **_width(256)}, _SHARES_ON, "teacher-cosine-256", TEACHER,
         ),
         Row(
+            "codes-100x-cosine-256", "ODRec, codes, 100x, 256 wide", "ODRec",
+            {**_CODES, **_NO_DROPOUT, **_width(256), "compression_rate": 100},
+            _SHARES_ON, "teacher-cosine-256", TEACHER,
+        ),
+        Row(
             "odrec-30x-cosine", "ODRec, tensor train, 30x, cosine and repeat teachers", "ODRec",
             _ASSIGNED, _SHARES_ON, "teacher-cosine", TEACHER,
         ),
