@@ -130,6 +130,9 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows,
     assert f"{student['parameters']['item_table_bytes'] / 1e6:.2f} MB" in text
     assert "| **Student** |" in text
     assert "| GRU4Rec | 1x |" in text
+    assert [text.index(f"| ml | {row.title} |") for row in (rows[2], *rows[:2])] == sorted(
+        text.index(f"| ml | {row.title} |") for row in rows
+    )  # RecBole's, teachers, students
     new = 100 * run_of(folder, "gru4rec", 1)["test"]["all"]["recall@20"]
     assert f"| - | {new:.2f} | 1 |\n" in text  # repeated, new, seeds or epochs
     ndcg = {
@@ -177,7 +180,7 @@ def test_several_teachers_of_a_student_are_a_row(write_sessions, only_rows) -> N
     settings = {**data, **SMALL, "compression_rate": 2, "n_teachers": 2}
     only_rows(
         Row(TEACHER, "Teacher", "SASRecTeacher", {**data, **SMALL}, is_bold=True),
-        Row("both", "Both", "SASRecTeacher", teaches="taught"),
+        Row("both", "Both", "SASRecTeacher", teaches="taught", is_aside=True),
         Row("taught", "Taught", "ODRec", settings, teacher=TEACHER),
     )
     words = ["benchmark", "accuracy", "--datasets", "ml", "--data_path", "data", "--no_progress", "--output", "out"]
@@ -191,6 +194,9 @@ def test_several_teachers_of_a_student_are_a_row(write_sessions, only_rows) -> N
     assert both["config"]["refit_epochs"] == first["config"]["refit_epochs"]
     assert len({run["test_ranks"] for run in (both, first, second)}) == 3
     text = Path("out/README.md").read_text()
+    assert "| Both | 1x |" in text
+    assert "| ml | Both |" not in text  # an aside is for the long tables
+    assert "| ml | Taught |" in text
     taught = run_of(folder, "taught", 1)["test"]["all"]["ndcg@20"]
     for name, other in (("Teacher", [first, second]), ("Both", [both])):
         ratio = taught / np.mean([run["test"]["all"]["ndcg@20"] for run in other])

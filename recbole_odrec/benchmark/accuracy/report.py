@@ -12,7 +12,6 @@ from recbole_odrec.benchmark.accuracy.tested import TARGETS, Tested, differences
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import LENGTHS
 from recbole_odrec.files import write_text
-from recbole_odrec.registry import OUR_MODELS
 
 
 def write_report(runs: Path, output: Path) -> list[Path]:
@@ -80,12 +79,12 @@ _SUMMARY = (
 
 
 def summary_table(tested: dict[str, dict[str, Tested]]) -> Iterator[str]:
-    """All data sets in a few columns, as Markdown lines: what the project's own README shows."""
+    """The main rows of all data sets in a few columns, as Markdown lines: what the project's own README shows."""
     columns = [metric if group == "all" else f"{group} {metric}" for group, metric in _SUMMARY]
     yield _line(["data", "model", "item table", *columns, "seeds"])
     yield _line(["---"] * (len(columns) + 4))
     for dataset, rows in tested.items():
-        for row in rows.values():
+        for row in (row for row in rows.values() if not row.row.is_aside):
             cells = [_spread(row.percent(*column)) for column in _SUMMARY]
             yield _line([dataset, row.row.title, _bytes(row.sizes["item_table_bytes"]), *cells, _seeds(row)])
 
@@ -123,7 +122,7 @@ def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
         taught = students if name == TEACHER else own
         if taught:
             yield from _beside(f"{teacher.row.title}, the teacher", teacher, taught)
-    baselines = [row for row in rows.values() if row.row.model not in OUR_MODELS]
+    baselines = [row for row in rows.values() if row.row.kind == "RecBole"]
     if baselines:
         best = max(baselines, key=lambda row: mean(row.percent("all", "ndcg@20")))
         ours = [row for name, row in rows.items() if name == TEACHER or row in students]

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from recbole_odrec.registry import OUR_MODELS
+
+KINDS = ("RecBole", "teacher", "student")  # in the order of the tables
+
 
 @dataclass(frozen=True)
 class Row:
@@ -22,6 +26,7 @@ class Row:
         second_teacher: a row whose model of the same seed teaches beside it; "" for none.
         teaches: name of the row whose several teachers this is, measured in its runs; "" where a row has its own.
         is_bold: run with three seeds, first of all.
+        is_aside: what one part is worth, or was before something better: in the long tables alone.
     """
 
     name: str
@@ -33,6 +38,14 @@ class Row:
     second_teacher: str = ""
     teaches: str = ""
     is_bold: bool = False
+    is_aside: bool = False
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+        if self.model not in OUR_MODELS:
+            return "RecBole"
+        return "student" if self.model == "ODRec" else "teacher"
 
 
 TEACHER, STUDENT, CODES = "sasrec-teacher", "odrec-30x", "codes-30x"
@@ -122,12 +135,14 @@ def _width(size: int) -> dict[str, Any]:
     return {"hidden_size": size, "inner_size": size, "initializer_range": size**-0.5}
 
 
-def _student(name: str, title: str, is_bold: bool = False, **settings: Any) -> Row:
-    return Row(name, title, "ODRec", {**_TENSOR_TRAIN, **settings}, _TENSOR_TRAIN_ON, TEACHER, is_bold=is_bold)
+def _student(name: str, title: str, is_bold: bool = False, is_aside: bool = False, **settings: Any) -> Row:
+    settings = {**_TENSOR_TRAIN, **settings}
+    return Row(name, title, "ODRec", settings, _TENSOR_TRAIN_ON, TEACHER, is_bold=is_bold, is_aside=is_aside)
 
 
-def _codes_student(name: str, title: str, is_bold: bool = False, **settings: Any) -> Row:
-    return Row(name, title, "ODRec", {**_CODES, **settings}, _CODES_ON, TEACHER, is_bold=is_bold)
+def _codes_student(name: str, title: str, is_bold: bool = False, is_aside: bool = False, **settings: Any) -> Row:
+    settings = {**_CODES, **settings}
+    return Row(name, title, "ODRec", settings, _CODES_ON, TEACHER, is_bold=is_bold, is_aside=is_aside)
 
 
 ROWS = {
@@ -139,13 +154,14 @@ ROWS = {
         _student("odrec-10x", "ODRec, tensor train, 10x", compression_rate=10),
         _student("odrec-100x", "ODRec, tensor train, 100x", compression_rate=100),
         _student("odrec-300x", "ODRec, tensor train, 300x", compression_rate=300),
-        Row("teacher-64", "SASRecTeacher, 64 wide", "SASRecTeacher", _width(64)),
+        Row("teacher-64", "SASRecTeacher, 64 wide", "SASRecTeacher", _width(64), is_aside=True),
         Row(
             "codes-30x-64", "ODRec, codes, 30x, 64 wide", "ODRec",
             {**_CODES, **_width(64), "compression_rate": 15, "epochs": 2}, _CODES_ON, "teacher-64",
+            is_aside=True,
         ),
-        Row("teachers-3", "SASRecTeacher, mean of three", "SASRecTeacher", teaches="codes-30x-3"),
-        _codes_student("codes-30x-3", "ODRec, codes, 30x, three teachers", is_bold=True, n_teachers=3),
+        Row("teachers-3", "SASRecTeacher, mean of three", "SASRecTeacher", teaches="codes-30x-3", is_aside=True),
+        _codes_student("codes-30x-3", "ODRec, codes, 30x, three teachers", is_bold=True, is_aside=True, n_teachers=3),
         Row("teachers-2", "SASRecTeacher, mean of two kinds", "SASRecTeacher", teaches="codes-30x-2"),
         Row(  # Tmall's default
             "codes-30x-2", "ODRec, codes, 30x, two teachers", "ODRec",
@@ -183,8 +199,7 @@ ROWS = {
             "odrec-30x-cosine-256", "ODRec, tensor train, 30x, 256 wide", "ODRec",
             {**_ASSIGNED, **_width(256)}, _SHARES_ON, "teacher-cosine-256", TEACHER,
         ),
-        _codes_student("codes-100x", "ODRec, codes, 100x", compression_rate=100),
-        _codes_student("codes-100x-3", "ODRec, codes, 100x, three teachers", compression_rate=100, n_teachers=3),
+        _codes_student("codes-100x", "ODRec, codes, 100x", is_aside=True, compression_rate=100),
         Row(
             "core", "CORE", "CORE",
             {
@@ -211,20 +226,20 @@ ROWS = {
         ),
         Row(
             "teacher-soft-attention", "SASRecTeacher with the paper's read-out", "SASRecTeacher",
-            {"readout": "soft_attention", "initializer_range": 0.02},
+            {"readout": "soft_attention", "initializer_range": 0.02}, is_aside=True,
         ),
-        Row("paper-teacher", "SASRecTeacher as in the paper", "SASRecTeacher", {"preset": "paper"}),
+        Row("paper-teacher", "SASRecTeacher as in the paper", "SASRecTeacher", {"preset": "paper"}, is_aside=True),
         # Codes as k-means put them, trained on sessions as they are; on Tmall they are so anyway.
-        Row("codes-30x-still", "ODRec, fixed codes, 30x", "ODRec", _CODES, _STILL_ON, TEACHER),
+        Row("codes-30x-still", "ODRec, fixed codes, 30x", "ODRec", _CODES, _STILL_ON, TEACHER, is_aside=True),
         Row(
             "codes-15x-still", "ODRec, fixed codes, 15x", "ODRec",
-            {**_CODES, "compression_rate": 15}, _STILL_ON, TEACHER,
+            {**_CODES, "compression_rate": 15}, _STILL_ON, TEACHER, is_aside=True,
         ),
-        _student("odrec-30x-alone", "ODRec, 30x, without distillation", **_UNTAUGHT),
-        _student("odrec-30x-no-soft-targets", "ODRec, 30x, without soft targets", kd_weight=0.0),
-        _student("odrec-30x-no-contrastive", "ODRec, 30x, without contrastive", contrastive_weight=0.0),
-        _student("odrec-30x-predictive", "ODRec, 30x, with predictive", predictive_weight=0.001),
-        _student("odrec-30x-tt", "ODRec, 30x, plain tensor train (t = 1)", stp_factor=1),
+        _student("odrec-30x-alone", "ODRec, 30x, without distillation", is_aside=True, **_UNTAUGHT),
+        _student("odrec-30x-no-soft-targets", "ODRec, 30x, without soft targets", is_aside=True, kd_weight=0.0),
+        _student("odrec-30x-no-contrastive", "ODRec, 30x, without contrastive", is_aside=True, contrastive_weight=0.0),
+        _student("odrec-30x-predictive", "ODRec, 30x, with predictive", is_aside=True, predictive_weight=0.001),
+        _student("odrec-30x-tt", "ODRec, 30x, plain tensor train (t = 1)", is_aside=True, stp_factor=1),
         Row("teacher-16", "SASRecTeacher, 16 wide", "SASRecTeacher", _width(16)),
         Row("teacher-4", "SASRecTeacher, 4 wide", "SASRecTeacher", _width(4)),
     )

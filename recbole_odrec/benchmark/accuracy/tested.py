@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from recbole_odrec.benchmark.accuracy.ranks import METRICS, Difference, case_values, paired_bootstrap, unpack
-from recbole_odrec.benchmark.accuracy.rows import ROWS, Row
+from recbole_odrec.benchmark.accuracy.rows import KINDS, ROWS, Row
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import LENGTHS
 
@@ -61,7 +61,7 @@ def _of_targets(run: dict[str, Any], repeated: bool, metric: str) -> float | Non
 
 
 def read_runs(folder: Path) -> dict[str, dict[str, Tested]]:
-    """Tested runs by data set and row, in the order of `ROWS`.
+    """Tested runs by data set and row, in the order of `KINDS`, of one kind in that of `ROWS`.
 
     Raises:
         UserError: a file that is no run.
@@ -76,8 +76,9 @@ def read_runs(folder: Path) -> dict[str, dict[str, Tested]]:
             raise UserError(
                 f"{path} is not a run of `benchmark accuracy` ({error}); remove it to run it anew."
             ) from error
+    in_order = sorted(ROWS.values(), key=lambda row: KINDS.index(row.kind))
     return {
-        dataset: {name: Tested(row, dataset, rows[name]) for name, row in ROWS.items() if name in rows}
+        dataset: {row.name: Tested(row, dataset, rows[row.name]) for row in in_order if row.name in rows}
         for dataset, rows in sorted(found.items(), reverse=True)
     }
 
