@@ -95,7 +95,10 @@ def _run_odrec(config: Config, run_dir: Path, train_data: Any, valid_data: Any, 
     with phase_log(run_dir, "student"):
         # Seeded again: the student is the same whether its teacher was trained just now or reused.
         init_seed(config["seed"], config["reproducibility"])
-        trainer = DistillationTrainer(config, _build_model(config, train_data), teacher and teacher.model, run_dir)
+        trainer = DistillationTrainer(config, _build_model(config, train_data), run_dir=run_dir)
+        resume = resume and trainer.last_file.is_file()
+        if teacher is not None:
+            trainer.attach_teacher(teacher.model, starts=not resume)
         if resume:
             trainer.resume()
         trainer.fit(train_data, valid_data, show_progress=show_progress)

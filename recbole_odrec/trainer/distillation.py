@@ -61,16 +61,18 @@ class DistillationTrainer(ResumableTrainer):
         if teacher is not None:
             self.attach_teacher(teacher)
 
-    def attach_teacher(self, teacher: nn.Module) -> None:
-        """Freezes the teacher, starts the student from it if asked to, adds the recombination heads."""
+    def attach_teacher(self, teacher: nn.Module, starts: bool = True) -> None:
+        """Freezes the teacher, starts the student from it if asked to, adds the recombination heads.
+
+        Args:
+            teacher: as for the class.
+            starts: False where `resume` is about to load what the start would find, which can take minutes.
+        """
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
         first = teacher.members[0] if isinstance(teacher, TeacherEnsemble) else teacher
-        start_from_teacher(
-            self.model,
-            first,
-            parse(TableConfig, self.config).item_order,
-            copy_weights=self.distillation.init_from_teacher,
-        )
+        if starts:
+            item_order = parse(TableConfig, self.config).item_order
+            start_from_teacher(self.model, first, item_order, copy_weights=self.distillation.init_from_teacher)
         self._line_up()
         student_dim, teacher_dim = self.model.hidden_size, teacher.hidden_size
         view_dims = {}
