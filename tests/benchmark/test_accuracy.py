@@ -229,7 +229,7 @@ def test_the_default_of_a_data_set_is_what_its_row_measured(dataset: str, studen
     assert weights[0] / weights[1] == share  # the second teacher, from which the student starts, is the row's first
     defaults = {
         row.name: config,
-        row.second_teacher: teacher_config(config, config["teacher"], config["teacher_config"]),
+        row.beside[0]: teacher_config(config, config["teacher"], config["teacher_config"]),
         row.teacher: teacher_config(config, model, {**config["teacher_config"], **second}),
     }
     of_phases = {"refit_epochs", "seed", "teacher_config", "second_teacher", "teacher_weights"}

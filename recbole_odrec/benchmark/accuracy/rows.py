@@ -23,7 +23,7 @@ class Row:
         on: further keys by data set; `settings` goes over them.
         teacher: name of the row whose model is the teacher; "" for none. With `n_teachers` in `settings`, those of
             other seeds teach as well.
-        second_teacher: a row whose model of the same seed teaches beside it; "" for none.
+        beside: rows whose models of the same seed teach beside it.
         teaches: name of the row whose several teachers this is, measured in its runs; "" where a row has its own.
         is_bold: run with three seeds, first of all.
         is_aside: what one part is worth, or was before something better: in the long tables alone.
@@ -35,7 +35,7 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     teacher: str = ""
-    second_teacher: str = ""
+    beside: tuple[str, ...] = ()
     teaches: str = ""
     is_bold: bool = False
     is_aside: bool = False
@@ -165,17 +165,17 @@ ROWS = {
         Row("teachers-2", "SASRecTeacher, mean of two kinds", "SASRecTeacher", teaches="codes-30x-2"),
         Row(  # Tmall's default
             "codes-30x-2", "ODRec, codes, 30x, two teachers", "ODRec",
-            {**_CODES, "teacher_weights": [1, 2]}, {}, "teacher-no-repeat", TEACHER, is_bold=True,
+            {**_CODES, "teacher_weights": [1, 2]}, {}, "teacher-no-repeat", (TEACHER,), is_bold=True,
         ),
         Row("teacher-cosine", "SASRecTeacher, cosine", "SASRecTeacher", _COSINE, _COSINE_ON, is_bold=True),
         Row("teachers-cosine", "SASRecTeacher, cosine and repeat scores", "SASRecTeacher", teaches="codes-30x-cosine"),
         Row(  # RetailRocket's default
             "codes-30x-cosine", "ODRec, codes, 30x, cosine and repeat teachers", "ODRec",
-            {**_CODES, **_NO_DROPOUT}, _SHARES_ON, "teacher-cosine", TEACHER, is_bold=True,
+            {**_CODES, **_NO_DROPOUT}, _SHARES_ON, "teacher-cosine", (TEACHER,), is_bold=True,
         ),
         Row(
             "codes-100x-cosine", "ODRec, codes, 100x, cosine and repeat teachers", "ODRec",
-            {**_CODES, **_NO_DROPOUT, "compression_rate": 100}, _SHARES_ON, "teacher-cosine", TEACHER,
+            {**_CODES, **_NO_DROPOUT, "compression_rate": 100}, _SHARES_ON, "teacher-cosine", (TEACHER,),
         ),
         Row("teacher-cosine-256", "SASRecTeacher, cosine, 256 wide", "SASRecTeacher", {**_COSINE, **_width(256)}),
         Row(
@@ -184,20 +184,25 @@ ROWS = {
         ),
         Row(
             "codes-30x-cosine-256", "ODRec, codes, 30x, 256 wide", "ODRec",
-            {**_CODES, **_NO_DROPOUT, **_width(256)}, _SHARES_ON, "teacher-cosine-256", TEACHER,
+            {**_CODES, **_NO_DROPOUT, **_width(256)}, _SHARES_ON, "teacher-cosine-256", (TEACHER,),
+        ),
+        Row(  # a student narrower than one of its teachers: 31 times smaller than that one
+            "codes-15x-cosine-3", "ODRec, codes, 15x, cosine 256, cosine and repeat teachers", "ODRec",
+            {**_CODES, **_NO_DROPOUT, "compression_rate": 15},
+            {"retailrocket": {"teacher_weights": [1, 1, 1]}}, "teacher-cosine", (TEACHER, "teacher-cosine-256"),
         ),
         Row(
             "codes-100x-cosine-256", "ODRec, codes, 100x, 256 wide", "ODRec",
             {**_CODES, **_NO_DROPOUT, **_width(256), "compression_rate": 100},
-            _SHARES_ON, "teacher-cosine-256", TEACHER,
+            _SHARES_ON, "teacher-cosine-256", (TEACHER,),
         ),
         Row(
             "odrec-30x-cosine", "ODRec, tensor train, 30x, cosine and repeat teachers", "ODRec",
-            _ASSIGNED, _SHARES_ON, "teacher-cosine", TEACHER,
+            _ASSIGNED, _SHARES_ON, "teacher-cosine", (TEACHER,),
         ),
         Row(
             "odrec-30x-cosine-256", "ODRec, tensor train, 30x, 256 wide", "ODRec",
-            {**_ASSIGNED, **_width(256)}, _SHARES_ON, "teacher-cosine-256", TEACHER,
+            {**_ASSIGNED, **_width(256)}, _SHARES_ON, "teacher-cosine-256", (TEACHER,),
         ),
         _codes_student("codes-100x", "ODRec, codes, 100x", is_aside=True, compression_rate=100),
         Row(

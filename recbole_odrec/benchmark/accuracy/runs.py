@@ -177,7 +177,7 @@ def _teachers(job: Job) -> list[Job]:
         return []
     seeds = [job.seed, *(seed for seed in SEEDS if seed != job.seed)][: job.row.settings.get("n_teachers", 1)]
     of_seeds = [replace(job, row=ROWS[job.row.teacher], seed=seed) for seed in seeds]
-    return of_seeds + [replace(job, row=ROWS[name]) for name in (job.row.second_teacher,) if name]
+    return of_seeds + [replace(job, row=ROWS[name]) for name in job.row.beside]
 
 
 def _is_begun(job: Job, settings: dict[str, Any]) -> bool:
