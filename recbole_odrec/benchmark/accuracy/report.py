@@ -118,7 +118,9 @@ def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
     """Students beside the full teacher and beside all that taught them; then beside the best of RecBole's."""
     students = [row for row in rows.values() if row.row.teacher]
     for name, teacher in rows.items():
-        own = [row for row in students if name == row.row.teacher or row.row.name == teacher.row.teaches]
+        own = [
+            row for row in students if name in (row.row.teacher, *row.row.beside) or row.row.name == teacher.row.teaches
+        ]
         taught = students if name == TEACHER else own
         if taught:
             yield from _beside(f"{teacher.row.title}, the teacher", teacher, taught)
