@@ -134,7 +134,9 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows,
         text.index(f"| ml | {row.title} |") for row in rows
     )  # RecBole's, teachers, students
     new = 100 * run_of(folder, "gru4rec", 1)["test"]["all"]["recall@20"]
-    assert f"| - | {new:.2f} | 1 |\n" in text  # repeated, new, seeds or epochs
+    assert f"| - | {new:.2f} | 1 |\n" in text  # repeated, new, seeds
+    epochs = run_of(folder, "gru4rec", 1)["config"]["refit_epochs"]
+    assert f"| - | {new:.2f} | {epochs} of 2 |\n" in text
     ndcg = {
         name: np.mean([run_of(folder, name, seed)["test"]["all"]["ndcg@20"] for seed in seeds])
         for name, seeds in ((TEACHER, (1, 2)), (STUDENT, (1, 2)), ("gru4rec", (1,)))

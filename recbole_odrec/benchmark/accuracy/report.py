@@ -67,7 +67,8 @@ All settings of a run stand in its JSON file, under `config`."""
 
 _LENGTHS = """
 Recall@20 by items of the history, then of targets that stand in the history already (repeated) and of the others (new),
-and the epochs that validation chose:
+and the epochs that validation chose, of those it could choose from: RecBole's models, whose learning rate does not fall
+to the last of them, might have gone on there.
 """
 
 _GROUPS = (("head", "recall@20"), ("tail", "recall@20"))
@@ -111,7 +112,8 @@ def _length_table(rows: dict[str, Tested]) -> Iterator[str]:
     yield _line(["---"] * (len(groups) + 2))
     for row in rows.values():
         cells = [_spread(row.percent(group, "recall@20")) for group in groups]
-        yield _line([row.row.title, *cells, str(row.runs[0]["config"]["refit_epochs"])])
+        config = row.runs[0]["config"]
+        yield _line([row.row.title, *cells, f"{config['refit_epochs']} of {config['epochs']}"])
 
 
 def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
