@@ -227,8 +227,8 @@ def make_config(
 def teacher_config(config: Config, teacher: str, overrides: Mapping[str, Any]) -> Config:
     """The teacher's configuration: its own properties, then what the user gave for the run, then `teacher_config`.
 
-    Data, evaluation and machine settings are the student's own, so that both phases see the same rows. What a data set
-    says of a network that this teacher is not is left out.
+    Data, evaluation and machine settings are the student's own, so that both phases see the same rows. What the data
+    set or the run says of a network that this teacher is not is left out.
 
     Raises:
         UserError: an override that the teacher does not know.
@@ -237,7 +237,7 @@ def teacher_config(config: Config, teacher: str, overrides: Mapping[str, Any]) -
     foreign = model_keys("SASRecTeacher") - model_keys(teacher)
     overrides = {key: value for key, value in overrides.items() if key not in foreign or of_data.get(key) != value}
     student_only = set(_load_properties("model/ODRec")) - set(_load_properties("model/SASRecTeacher"))
-    given = {key: value for key, value in config.external_config_dict.items() if key not in student_only}
+    given = {key: value for key, value in config.external_config_dict.items() if key not in student_only | foreign}
     given.update({key: config[key] for key in _SHARED_KEYS if key in config})
     given = {**_training_defaults(config), **given, **overrides, "train_neg_sample_args": None}
     given.pop("model", None)

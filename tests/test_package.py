@@ -103,6 +103,9 @@ def test_the_users_teacher_config_goes_over_the_data_sets() -> None:
     assert (gru["hidden_dropout_prob"], gru["epochs"]) == (of_data["hidden_dropout_prob"], of_data["epochs"])
     with pytest.raises(UserError, match="attn_dropout_prob"):
         teacher_config(config, "GRU4RecTeacher", {"attn_dropout_prob": 0.25})
+    of_run = make_config("ODRec", "retailrocket", config_dict={"attn_dropout_prob": 0.1, "hidden_dropout_prob": 0.1})
+    assert teacher_config(of_run, "SASRecTeacher", {})["attn_dropout_prob"] == 0.1
+    assert teacher_config(of_run, "GRU4RecTeacher", {})["hidden_dropout_prob"] == 0.1  # the other is no key of it
     paper = make_config("ODRec", "retailrocket", config_dict={"preset": "paper", **given})
     assert paper["teacher_config"] == given["teacher_config"]
 
