@@ -190,6 +190,21 @@ ROWS = {
             {**_CODES, **_NO_DROPOUT, "compression_rate": 15},
             {"retailrocket": {"teacher_weights": [1, 1, 1]}}, "teacher-cosine", (TEACHER, "teacher-cosine-256"),
         ),
+        Row(  # a teacher of another kind: the encoder reads the session in order, as the others do not
+            "codes-30x-gru", "ODRec, codes, 30x, cosine and GRU teachers", "ODRec",
+            {**_CODES, **_NO_DROPOUT}, _SHARES_ON, "teacher-cosine", ("gru4rec-teacher",),
+        ),
+        Row("teachers-gru", "SASRecTeacher, cosine, and GRU4RecTeacher", "SASRecTeacher", teaches="codes-30x-gru"),
+        Row(
+            "codes-15x-gru-3", "ODRec, codes, 15x, cosine 256, cosine and GRU teachers", "ODRec",
+            {**_CODES, **_NO_DROPOUT, "compression_rate": 15},
+            {"retailrocket": {"teacher_weights": [1, 1, 1]}},
+            "teacher-cosine", ("gru4rec-teacher", "teacher-cosine-256"),
+        ),
+        Row(
+            "teachers-gru-3", "SASRecTeacher, cosine, of two widths, and GRU4RecTeacher", "SASRecTeacher",
+            teaches="codes-15x-gru-3",
+        ),
         Row(
             "codes-100x-cosine-256", "ODRec, codes, 100x, 256 wide", "ODRec",
             {**_CODES, **_NO_DROPOUT, **_width(256), "compression_rate": 100},
