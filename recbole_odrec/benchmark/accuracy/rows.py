@@ -190,7 +190,7 @@ ROWS = {
             {**_CODES, **_NO_DROPOUT, "compression_rate": 15},
             {"retailrocket": {"teacher_weights": [1, 1, 1]}}, "teacher-cosine", (TEACHER, "teacher-cosine-256"),
         ),
-        Row(  # a teacher of another kind: the encoder reads the session in order, as the others do not
+        Row(  # two kinds of encoder differ more, and teach more together, than two ways to score
             "codes-30x-gru", "ODRec, codes, 30x, cosine and GRU teachers", "ODRec",
             {**_CODES, **_NO_DROPOUT}, _SHARES_ON, "teacher-cosine", ("gru4rec-teacher",),
         ),
