@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from recbole.evaluator.metrics import NDCG
 
+from recbole_odrec.benchmark.accuracy.plots import _Point, _unequalled
 from recbole_odrec.benchmark.accuracy.ranks import (
     METRICS,
     case_values,
@@ -174,6 +175,11 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows,
     capsys.readouterr()
     assert main([*words, "--tables_only"]) == 2
     assert f"{STUDENT}.seed-2.json is not a run of `benchmark accuracy` ('test_repeats')" in capsys.readouterr().err
+
+
+def test_the_picture_joins_what_nothing_as_small_equals() -> None:
+    points = [_Point(ROWS[TEACHER], "teacher", size, ndcg) for size, ndcg in ((4, 3), (1, 2), (2, 2), (2, 1), (4, 4))]
+    assert [(point.size, point.ndcg) for point in _unequalled(points)] == [(1, 2), (4, 4)]
 
 
 def test_several_teachers_of_a_student_are_a_row(write_sessions, only_rows) -> None:

@@ -2,45 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
+from typing import NamedTuple
 
 import matplotlib
 
+from recbole_odrec.benchmark.accuracy.rows import TEACHER, Row
 from recbole_odrec.benchmark.accuracy.tested import Tested
 from recbole_odrec.files import write_atomically
 
 matplotlib.use("Agg")  # pictures in files: no screen needed
 from matplotlib import pyplot as plt  # after the choice of where it draws
+from matplotlib.lines import Line2D
 
 _GREY = "#7f7f7f"
 _COLORS = {"RecBole": _GREY, "teacher": "#1f4e79", "student": "#c8501e"}
+_KINDS = {
+    "RecBole": _COLORS["RecBole"],
+    "teacher": _COLORS["teacher"],
+    "student, tensor train": "#3f8f5a",
+    "student, codes": _COLORS["student"],
+}
 _STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "font.size": 9}
 
 
-def plot_size(tested: Mapping[str, Mapping[str, Tested]], path: Path) -> None:
-    """NDCG@20 against the bytes of the item table, a panel a data set; bars are the standard deviation over seeds.
+class _Point(NamedTuple):
+    """A row in the picture: its kind, one of `_KINDS`, MB of its item table, mean NDCG@20 in percent."""
 
-    Rows that are asides are pale dots without a name.
+    row: Row
+    kind: str
+    size: float
+    ndcg: float
+
+    @classmethod
+    def of(cls, tested: Tested) -> _Point:
+        kind, config = tested.row.kind, tested.runs[0]["config"]
+        if kind == "student":
+            kind = f"student, {config['table'].replace('_', ' ')}"
+        size, ndcg = tested.sizes["item_table_bytes"] / 1e6, mean(tested.percent("all", "ndcg@20"))
+        return cls(tested.row, kind, size, ndcg)
+
+
+def plot_size(tested: Mapping[str, Mapping[str, Tested]], path: Path) -> None:
+    """NDCG@20 against the bytes of the item table, a panel a data set.
+
+    Of each of our kinds a line joins the models that no smaller one of it equals. Students that nothing of their size
+    or smaller equals have their names left of them, full tables in a column beside the panel. Bold rows are large
+    dots, asides pale ones without a name.
     """
+    points = {dataset: [_Point.of(row) for row in rows.values()] for dataset, rows in tested.items()}
+    sizes = [point.size for of_one in points.values() for point in of_one]
     with plt.rc_context(_STYLE):
-        figure, panels = plt.subplots(1, len(tested), figsize=(7 * len(tested), 4.2), squeeze=False)
-        for panel, (dataset, rows) in zip(panels[0], tested.items(), strict=True):
-            points = []
-            for row in rows.values():
-                values = row.percent("all", "ndcg@20")
-                size, ndcg = row.sizes["item_table_bytes"] / 1e6, mean(values)
-                spread = stdev(values) if len(values) > 1 else None
-                marker = {"fmt": "o", "markersize": 8 if row.row.is_bold else 5, "capsize": 3}
-                alpha = 0.25 if row.row.is_aside else 1.0
-                panel.errorbar(size, ndcg, spread, color=_COLORS[row.row.kind], alpha=alpha, **marker)
-                if not row.row.is_aside:
-                    points.append((ndcg, size, row.row.title))
-            panel.set(xscale="log", xlabel="item table, MB (log)", ylabel="test NDCG@20, %", title=dataset)
-            panel.margins(x=0.1, y=0.12)
-            _label(panel, sorted(points))
+        figure, panels = plt.subplots(len(points), 1, figsize=(9.5, 4.2 * len(points)), squeeze=False)
+        for panel, (dataset, of_one) in zip(panels[:, 0], points.items(), strict=True):
+            panel.set(title=dataset, xlabel="item table, MB (log)", ylabel="test NDCG@20, %", xscale="log")
+            panel.set_xlim(min(sizes) / 40, max(sizes) * 1.5)  # names stand left of their points
+            panel.margins(y=0.12)
+            _draw(panel, of_one)
+        marks = [Line2D([], [], color=color, marker="o", linewidth=0) for color in _KINDS.values()]
+        figure.legend(marks, _KINDS, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=len(marks), frameon=False)
         _save(figure, path)
 
 
@@ -65,19 +88,60 @@ def plot_head_tail(tested: Mapping[str, Mapping[str, Tested]], path: Path) -> No
         _save(figure, path)
 
 
-def _label(panel: plt.Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Names of points (height, x, name), lowest first, in a column beside the panel, each joined to its point."""
+def _draw(panel: plt.Axes, points: Sequence[_Point]) -> None:
+    """Points, lines and names of one data set."""
+    for row, kind, size, ndcg in points:
+        marker = {"markersize": 8 if row.is_bold else 5, "alpha": 0.3 if row.is_aside else 1.0}
+        panel.plot(size, ndcg, "o", color=_KINDS[kind], **marker)
+    for kind in ("teacher", "student, tensor train", "student, codes"):
+        best = _unequalled(point for point in points if point.kind == kind)
+        panel.plot([p.size for p in best], [p.ndcg for p in best], color=_KINDS[kind], linewidth=1, alpha=0.5)
+    of_full_width = max((point.size for point in points if point.row.name == TEACHER), default=0.0)
+    named = [point for point in points if point.row.kind != "student" and not point.row.is_aside]
+    _name_beside(panel, [point for point in named if point.size >= of_full_width])
+    for row, _, size, ndcg in (point for point in named if point.size < of_full_width):
+        below = {"xytext": (0, -9), "textcoords": "offset points", "ha": "center"}
+        panel.annotate(row.title, (size, ndcg), **{**_NAME, **below})
+    _name_above(panel, [point for point in _unequalled(points) if point.row.kind == "student"])
+
+
+def _unequalled(points: Iterable[_Point]) -> list[_Point]:
+    """Points above all that are as small or smaller, the smallest first."""
+    found: list[_Point] = []
+    for point in sorted(points, key=lambda point: (point.size, -point.ndcg)):
+        if not found or point.ndcg > found[-1].ndcg:
+            found.append(point)
+    return found
+
+
+_GAP = 0.05  # between names, in heights of the panel
+_NAME = {"textcoords": "axes fraction", "va": "center", "fontsize": 7.5}
+_JOIN = {"arrowstyle": "-", "color": _GREY, "linewidth": 0.4}
+
+
+def _name_above(panel: plt.Axes, points: Sequence[_Point]) -> None:
+    """Names left of and above points that rise to the right, where no point is; a name ends where its point stands."""
+    height = 0.0
+    for point in points:
+        at, above = panel.transAxes.inverted().transform(panel.transData.transform((point.size, point.ndcg)))
+        height = max(above, height) + _GAP
+        name = point.row.title.removeprefix("ODRec, ")
+        join = {**_JOIN, "relpos": (1, 0.5)}
+        panel.annotate(name, (point.size, point.ndcg), (at, height), ha="right", arrowprops=join, **_NAME)
+
+
+def _name_beside(panel: plt.Axes, points: Sequence[_Point]) -> None:
+    """Names in a column beside the panel, each joined to its point."""
+    points = sorted(points, key=lambda point: point.ndcg)
     low, high = panel.get_ylim()
-    gap = min(0.06, 1 / len(points))
-    heights = [(ndcg - low) / (high - low) for ndcg, _, _ in points]
+    heights = [(point.ndcg - low) / (high - low) for point in points]
     for i in range(1, len(heights)):  # upwards until none touches the one below
-        heights[i] = max(heights[i], heights[i - 1] + gap)
+        heights[i] = max(heights[i], heights[i - 1] + _GAP)
     for i in reversed(range(len(heights))):  # and back down where that left the panel
-        heights[i] = min(heights[i], 1 - gap * (len(heights) - 1 - i))
-    line = {"arrowstyle": "-", "color": _GREY, "linewidth": 0.4, "relpos": (0, 0.5)}
-    for height, (ndcg, size, name) in zip(heights, points, strict=True):
-        place = {"xytext": (1.03, height), "textcoords": "axes fraction", "va": "center", "fontsize": 7.5}
-        panel.annotate(name, (size, ndcg), arrowprops=line, **place)
+        heights[i] = min(heights[i], 1 - _GAP * (len(heights) - 1 - i))
+    for height, point in zip(heights, points, strict=True):
+        join = {**_JOIN, "relpos": (0, 0.5)}
+        panel.annotate(point.row.title, (point.size, point.ndcg), (1.03, height), arrowprops=join, **_NAME)
 
 
 def _save(figure: plt.Figure, path: Path) -> None:
