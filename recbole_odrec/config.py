@@ -18,6 +18,7 @@ from recbole.config import Config
 from recbole.utils import argument_list
 
 from recbole_odrec.errors import UserError, did_you_mean
+from recbole_odrec.nn.product import is_quick_in_bfloat16
 from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.settings import (
     LEARNING_RATE_DECAYS,
@@ -127,6 +128,13 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
         parse(DenseTableConfig, values)
     else:
         _check_start(parse(TableConfig, values), parse(DistillationConfig, values))
+
+
+def settle_score_dtype(config: Config) -> None:
+    """`score_dtype: auto` becomes what the device is quick at (called while a Config is being made, device and all)."""
+    values = config.final_config_dict
+    if values["score_dtype"] == "auto":
+        values["score_dtype"] = "bfloat16" if is_quick_in_bfloat16(values["device"]) else "float32"
 
 
 def _check_start(table: TableConfig, distillation: DistillationConfig) -> None:

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 def hook_properties(kind: type[Config]) -> None:
     """Our property files join RecBole's when a Config is made for one of our models, and its keys are checked.
 
-    RecBole's Config reads property files from RecBole's own folder only. Safe to call more than once.
+    RecBole's Config reads property files from RecBole's own folder only. Once the device is known, what depends on it
+    is settled: the configuration says what runs. Safe to call more than once.
 
     Args:
         kind: RecBole's `Config`.
     """
-    original = kind._load_internal_config_dict
+    original, original_device = kind._load_internal_config_dict, kind._init_device
     if hasattr(original, "__wrapped__"):
         return
 
@@ -37,4 +38,13 @@ def hook_properties(kind: type[Config]) -> None:
             register()  # given as a class, `get_model` was never asked
             add_our_properties(self, model, dataset)
 
-    kind._load_internal_config_dict = load
+    @functools.wraps(original_device)
+    def init_device(self: Config) -> None:
+        original_device(self)
+        from recbole_odrec.config import settle_score_dtype
+        from recbole_odrec.registry import OUR_MODELS
+
+        if self.model in OUR_MODELS:
+            settle_score_dtype(self)
+
+    kind._load_internal_config_dict, kind._init_device = load, init_device

@@ -15,7 +15,7 @@ READOUTS = ("soft_attention", "item_attention", "last")
 TABLES = ("tensor_train", "codes")
 ITEM_ORDERS = ("none", "teacher", "assigned")
 LEARNING_RATE_DECAYS = ("none", "linear")
-SCORE_DTYPES = ("float32", "bfloat16")
+SCORE_DTYPES = ("float32", "bfloat16", "auto")
 
 
 def require(holds: bool, key: str, value: object, expected: str) -> None:

@@ -9,10 +9,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from recbole_odrec.config import _DATA_KEYS, make_config, properties_folder, teacher_config
 from recbole_odrec.errors import UserError
+from recbole_odrec.nn.product import is_quick_in_bfloat16
 from recbole_odrec.settings import DenseTableConfig, DistillationConfig, NetworkConfig, TableConfig
 
 ROOT = Path(__file__).parent.parent
@@ -87,6 +89,25 @@ def test_the_papers_preset_goes_over_the_data_set_and_under_the_user() -> None:
     assert make_config("ODRec", "ml-100k")["readout"] == "last"
     teacher = teacher_config(config, "SASRecTeacher", {})
     assert (teacher["readout"], teacher["train_batch_size"]) == ("soft_attention", 100)
+
+
+def test_scores_are_low_precision_where_that_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for quick, dtype in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr("recbole_odrec.config.is_quick_in_bfloat16", lambda device, quick=quick: quick)
+        config = make_config("ODRec", "retailrocket")
+        assert (config["score_dtype"], make_config("ODRec", "ml-100k")["score_dtype"]) == (dtype, "float32")
+        assert teacher_config(config, "SASRecTeacher", config["teacher_config"])["score_dtype"] == dtype
+        asked = make_config("SASRecTeacher", "retailrocket", config_dict={"score_dtype": "bfloat16"})
+        assert asked["score_dtype"] == "bfloat16"
+    with pytest.raises(UserError, match="score_dtype='float16', expected one of float32, bfloat16, auto"):
+        make_config("ODRec", "tmall", config_dict={"score_dtype": "float16"})
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="asks Linux for the processor's flags")
+def test_this_processor_is_quick_in_bfloat16_if_it_has_instructions_for_it() -> None:
+    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
+    has_instructions = bool({"amx_bf16", "avx512_bf16"} & set(flags.split()))
+    assert is_quick_in_bfloat16(torch.device("cpu")) == has_instructions
 
 
 def test_the_users_teacher_config_goes_over_the_data_sets() -> None:

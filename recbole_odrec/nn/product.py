@@ -14,6 +14,18 @@ import torch
 from torch import Tensor
 
 
+def is_quick_in_bfloat16(device: torch.device) -> bool:
+    """Whether products in bfloat16 are faster there than in float32: it has instructions for them.
+
+    A processor without emulates them, twenty to sixty times slower than float32 (AVX2, 512 x 128 by 37 thousand).
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # PyTorch says it of itself in no public way; one that does not say so is taken for one without.
+    asked = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return device.type == "cpu" and any(is_supported() for is_supported in asked if is_supported)
+
+
 class ScoreBuffer:
     """Memory for one score matrix, kept from step to step.
 

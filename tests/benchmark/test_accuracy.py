@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from recbole.evaluator.metrics import NDCG
 
 from recbole_odrec.benchmark.accuracy.plots import _Point, _unequalled
@@ -24,6 +25,7 @@ from recbole_odrec.benchmark.accuracy.rows import ROWS, STUDENT, TEACHER, Row
 from recbole_odrec.benchmark.accuracy.tested import read_runs
 from recbole_odrec.cli import main
 from recbole_odrec.config import make_config, teacher_config
+from recbole_odrec.nn.product import is_quick_in_bfloat16
 
 SMALL = {"hidden_size": 16, "epochs": 2, "readout": "item_attention", "repeat_scores": True, "train_batch_size": 256}
 
@@ -87,7 +89,7 @@ def test_ranks_survive_their_text() -> None:
 def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows, capsys) -> None:
     write_sessions("data", n_users=80, n_films=24)
     data = {"USER_ID_FIELD": "session_id", "benchmark_filename": ["train", "valid", "test"]}
-    baseline = {"epochs": 2, "train_neg_sample_args": None, "embedding_size": 16, "hidden_size": 16}
+    baseline = {"epochs": 2, "enable_amp": True, "train_neg_sample_args": None, "embedding_size": 16, "hidden_size": 16}
     rows = (
         Row(TEACHER, "Teacher", "SASRecTeacher", {**data, **SMALL}, is_bold=True),
         Row(
@@ -123,6 +125,7 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows,
         assert not repeats.any()  # nobody rates a film twice
         trained, valid, _ = selected["data"]["cases"]
         assert tested["data"]["cases"][:2] == [trained + valid, valid]
+    assert run_of(folder, "gru4rec", 1)["config"]["enable_amp"] == is_quick_in_bfloat16(torch.device("cpu"))
     config = run_of(folder, STUDENT, 1)["config"]
     assert (config["kd_weight"], config["compression_rate"]) == (0.25, 2)  # the data set's; a row's own goes over it
     written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -226,8 +229,11 @@ def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:
 
 
 @pytest.mark.parametrize(("dataset", "student"), [("tmall", "codes-30x-2"), ("retailrocket", "codes-30x-cosine")])
-def test_the_default_of_a_data_set_is_what_its_row_measured(dataset: str, student: str) -> None:
+def test_the_default_of_a_data_set_is_what_its_row_measured(
+    dataset: str, student: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Student, its teacher and its second teacher: as the property file has them and as the committed runs had them."""
+    monkeypatch.setattr("recbole_odrec.config.is_quick_in_bfloat16", lambda device: True)  # as the runs' machine was
     folder = Path(__file__).parents[2] / "results" / "accuracy" / dataset
     row, common = ROWS[student], {"metrics": ["Recall", "MRR", "NDCG"], "topk": [5, 10, 20], "valid_metric": "NDCG@10"}
     config = make_config("ODRec", dataset, config_dict=common)

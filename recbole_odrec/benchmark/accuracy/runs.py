@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from recbole.config import Config
 
 from recbole_odrec.benchmark.accuracy.ranks import CUTOFFS, pack, repeated_targets
 from recbole_odrec.benchmark.accuracy.rows import ROWS, SEEDS, Row
@@ -21,6 +22,7 @@ from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_json
+from recbole_odrec.nn.product import is_quick_in_bfloat16
 from recbole_odrec.quick_start import run
 from recbole_odrec.registry import OUR_MODELS
 from recbole_odrec.run_folder import find_unfinished
@@ -103,7 +105,10 @@ class Runner:
             files = [str(self._checkpoint(teacher)) for teacher in teachers]
             settings["teacher_checkpoint"] = files if len(files) > 1 else files[0]
         settings["checkpoint_dir"] = str(self._folder(job))
-        data = _data(job, settings)  # first: refuses what the table cannot use before hours are spent on it
+        config = make_config(job.row.model, job.dataset, config_dict=settings)
+        data = _data(config)  # first: refuses what the table cannot use before hours are spent on it
+        if not is_quick_in_bfloat16(config["device"]):  # as `score_dtype: auto` does for ours
+            settings["enable_amp"] = False
         resumes, tests = _is_begun(job, settings), not job.selects
         result = run(job.row.model, job.dataset, config_dict=settings, resume=resumes, tests=tests)
         config = {key: result["config"][key] for key in setting_names(job.row.model) if key in result["config"]}
@@ -191,11 +196,11 @@ def _is_begun(job: Job, settings: dict[str, Any]) -> bool:
     return True
 
 
-def _data(job: Job, settings: dict[str, Any]) -> SessionDataset:
+def _data(config: Config) -> SessionDataset:
     """The data set as the run saw it."""
-    config = make_config(job.row.model, job.dataset, config_dict=settings)
     if not session_file_paths(config):
+        name = config["dataset"]
         raise UserError(
-            f"{job.dataset}: benchmark accuracy needs session files of `recbole-odrec convert`, one session a line."
+            f"{name}: benchmark accuracy needs session files of `recbole-odrec convert`, one session a line."
         )
     return SessionDataset(config)
