@@ -10,7 +10,11 @@ import pytest
 from recbole_odrec.cli import main
 
 
-def test_benchmark_train_times_every_contestant(write_sessions, capsys) -> None:
+@pytest.mark.parametrize(("is_quick", "n_ours"), [(True, 4), (False, 2)])
+def test_benchmark_train_times_every_contestant(
+    is_quick: bool, n_ours: int, write_sessions, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr("recbole_odrec.benchmark.training.is_quick_in_bfloat16", lambda device: is_quick)
     write_sessions(".", n_users=100, n_films=20)
     before = set(Path().iterdir())
     words = ["--dataset", "ml", "--data_path", ".", "--rounds", "1", "--steps", "2", "--batch_size", "64"]
@@ -18,7 +22,7 @@ def test_benchmark_train_times_every_contestant(write_sessions, capsys) -> None:
     assert set(Path().iterdir()) - before == {Path("speed.json")}  # nothing of RecBole's trainers is left
     report = json.loads(Path("speed.json").read_text())
     models = report["models"]
-    assert len(models) == 6
+    assert len(models) == 2 + n_ours
     for name, row in models.items():
         assert row["step_ms"] > 0, name
         assert row["epoch_seconds"] == pytest.approx(row["step_ms"] * row["steps_per_epoch"] / 1000, abs=0.06)
