@@ -63,15 +63,15 @@ def test_sessions_are_drawn_not_cases() -> None:
     better = generator.integers(0, 2, size=10)  # of each session
     first = np.repeat(better, 50)[None]
     second = np.zeros((1, 500), dtype=int)
-    of_sessions = paired_bootstrap(first, second, np.full(10, 50), "recall@10")
-    of_cases = paired_bootstrap(first, second, np.ones(500, dtype=int), "recall@10")
+    of_sessions = paired_bootstrap(first, second, np.full(10, 50))["recall@10"]
+    of_cases = paired_bootstrap(first, second, np.ones(500, dtype=int))["recall@10"]
     assert of_sessions.mean == of_cases.mean == pytest.approx(better.mean())
     wide, narrow = (found.high - found.low for found in (of_sessions, of_cases))
     assert wide == pytest.approx(2 * 1.96 * better.std() / 10**0.5, rel=0.15)
     assert narrow == pytest.approx(wide / 50**0.5, rel=0.15)
     assert of_sessions.p_worse == 0
     with pytest.raises(ValueError, match="expected the same"):
-        paired_bootstrap(first, second, np.full(9, 50), "recall@10")
+        paired_bootstrap(first, second, np.full(9, 50))
 
 
 def test_repeated_targets_stand_in_what_a_model_sees() -> None:

@@ -102,7 +102,8 @@ def _draw(panel: plt.Axes, points: Sequence[_Point]) -> None:
     for row, _, size, ndcg in (point for point in named if point.size < of_full_width):
         below = {"xytext": (0, -9), "textcoords": "offset points", "ha": "center"}
         panel.annotate(row.title, (size, ndcg), **{**_NAME, **below})
-    _name_above(panel, [point for point in _unequalled(points) if point.row.kind == "student"])
+    best = _unequalled(points)
+    _name_above(panel, [point for point in best if point.row.kind == "student" and not point.row.is_aside])
 
 
 def _unequalled(points: Iterable[_Point]) -> list[_Point]:

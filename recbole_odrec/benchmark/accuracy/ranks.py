@@ -2,14 +2,15 @@
 
 Cases of one session are alike, so sessions are what is drawn anew, never cases.
 
-Dimension key: S seeds, C cases, U sessions, B draws.
+Dimension key: S seeds, C cases, U sessions, B draws, M metrics.
 """
 
 from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -49,16 +50,24 @@ def case_values(ranks: np.ndarray, metric: str) -> np.ndarray:
 
 
 def paired_bootstrap(
-    first: np.ndarray, second: np.ndarray, cases_of_session: np.ndarray, metric: str, draws: int = 10_000, seed: int = 0
-) -> Difference:
+    first: np.ndarray,
+    second: np.ndarray,
+    cases_of_session: np.ndarray,
+    metrics: Sequence[str] = METRICS,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Difference]:
     """Draws sessions with replacement and looks at the same cases under both models, their seeds averaged.
 
     Args:
         first, second: ranks [S, C], seeds of either model.
         cases_of_session: number of cases of each session, in the order of the cases: int [U], sum C.
-        metric: as in `case_values`.
+        metrics: as in `case_values`.
         draws: B.
         seed: of the draws.
+
+    Returns:
+        The difference in each metric.
 
     Raises:
         ValueError: sessions that do not add up to the cases, or two models that were not run on the same ones.
@@ -67,17 +76,25 @@ def paired_bootstrap(
         raise ValueError(
             f"{first.shape[1]} and {second.shape[1]} cases in sessions of {cases_of_session.sum()}: expected the same."
         )
-    gain = case_values(first, metric).mean(0) - case_values(second, metric).mean(0)  # [C]
+    gains = np.stack([case_values(first, m).mean(0) - case_values(second, m).mean(0) for m in metrics])  # [M, C]
     starts = np.cumsum(cases_of_session) - cases_of_session
-    of_session = np.add.reduceat(gain, starts)  # [U]
-    generator, n_sessions = np.random.default_rng(seed), len(cases_of_session)
-    means = []
+    of_sessions = np.vstack([np.add.reduceat(gains, starts, axis=1), cases_of_session]).T  # [U, M + 1]
+    drawn = np.vstack([times.astype(float) @ of_sessions for times in _draws(len(starts), draws, seed)])  # [B, M + 1]
+    means = drawn[:, :-1] / drawn[:, -1:]
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    found = zip(metrics, gains.mean(1), low, high, (means < 0).mean(0), strict=True)
+    return {metric: Difference(*map(float, values)) for metric, *values in found}
+
+
+@lru_cache(maxsize=2)  # every pair of models of a data set is looked at under the same draws
+def _draws(n_sessions: int, draws: int, seed: int) -> list[np.ndarray]:
+    """How often each draw takes each session: blocks of uint8 [up to `_BLOCK`, U], B in all."""
+    generator, blocks = np.random.default_rng(seed), []
     for start in range(0, draws, _BLOCK):
-        drawn = generator.integers(n_sessions, size=(min(_BLOCK, draws - start), n_sessions))
-        means.append(of_session[drawn].sum(1) / cases_of_session[drawn].sum(1))
-    drawn_means = np.concatenate(means)
-    low, high = np.quantile(drawn_means, [0.025, 0.975])
-    return Difference(float(gain.mean()), float(low), float(high), float((drawn_means < 0).mean()))
+        rows = min(_BLOCK, draws - start)
+        drawn = generator.integers(n_sessions, size=(rows, n_sessions)) + n_sessions * np.arange(rows)[:, None]
+        blocks.append(np.bincount(drawn.ravel(), minlength=rows * n_sessions).reshape(rows, -1).astype(np.uint8))
+    return blocks
 
 
 def repeated_targets(sessions: Iterable[np.ndarray], n_given: int, longest: int) -> np.ndarray:

@@ -179,7 +179,7 @@ ROWS = {
         Row("teacher-cosine-256", "SASRecTeacher, cosine, 256 wide", "SASRecTeacher", {**_COSINE, **_width(256)}),
         Row(
             "teachers-cosine-256", "SASRecTeacher, cosine 256 and repeat scores", "SASRecTeacher",
-            teaches="codes-30x-cosine-256",
+            teaches="codes-30x-cosine-256", is_aside=True,
         ),
         Row(
             "codes-30x-cosine-256", "ODRec, codes, 30x, 256 wide", "ODRec",
@@ -189,6 +189,7 @@ ROWS = {
             "codes-15x-cosine-3", "ODRec, codes, 15x, cosine 256, cosine and repeat teachers", "ODRec",
             {**_CODES, **_NO_DROPOUT, "compression_rate": 15},
             {"retailrocket": {"teacher_weights": [1, 1, 1]}}, "teacher-cosine", (TEACHER, "teacher-cosine-256"),
+            is_aside=True,
         ),
         Row(  # two kinds of encoder differ more, and teach more together, than two ways to score
             "codes-30x-gru", "ODRec, codes, 30x, cosine and GRU teachers", "ODRec",
@@ -212,7 +213,7 @@ ROWS = {
         ),
         Row(
             "odrec-30x-cosine", "ODRec, tensor train, 30x, cosine and repeat teachers", "ODRec",
-            _ASSIGNED, _SHARES_ON, "teacher-cosine", (TEACHER,),
+            _ASSIGNED, _SHARES_ON, "teacher-cosine", (TEACHER,), is_aside=True,
         ),
         Row(
             "odrec-30x-cosine-256", "ODRec, tensor train, 30x, 256 wide", "ODRec",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_odrec.benchmark.accuracy.ranks import METRICS, Difference, case_values, paired_bootstrap, unpack
+from recbole_odrec.benchmark.accuracy.ranks import Difference, case_values, paired_bootstrap, unpack
 from recbole_odrec.benchmark.accuracy.rows import KINDS, ROWS, Row
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import LENGTHS
@@ -87,6 +87,5 @@ def differences(first: Tested, second: Tested) -> dict[str, Difference]:
     """First minus second in each metric, in percent, over the seeds that both have."""
     seeds = [seed for seed in first.seeds if seed in second.seeds]
     sessions = unpack(first.runs[0]["test_sessions"])
-    pair = first.ranks(seeds), second.ranks(seeds)
-    found = {metric: paired_bootstrap(*pair, sessions, metric) for metric in METRICS}
+    found = paired_bootstrap(first.ranks(seeds), second.ranks(seeds), sessions)
     return {metric: Difference(100 * d.mean, 100 * d.low, 100 * d.high, d.p_worse) for metric, d in found.items()}
