@@ -219,7 +219,8 @@ def test_the_server_gives_the_site_and_nothing_else(tmp_path: Path) -> None:
 def test_it_serves_until_ctrl_c_and_then_ends_quietly(stand_in: Path, tiny_bundle: Path) -> None:
     """In a process where nothing that trains or infers can be imported."""
     script = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests run in the background of a shell ignore it
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("torch", "recbole", "pandas", "onnx", "onnxruntime", "playwright"):
