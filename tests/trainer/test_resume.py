@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,13 +50,15 @@ def numbers(result: dict) -> dict:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    return finish(tmp_path_factory.mktemp("reference"), small_data)
+def reference(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """Folder and result of a run never interrupted."""
+    folder = tmp_path_factory.mktemp("reference")
+    return folder, finish(folder, small_data)
 
 
 @pytest.mark.parametrize("phase", ["teacher", "student"])
 def test_sigkill_and_resume_equals_a_run_never_killed(
-    uninterrupted: dict, small_data: Path, tmp_path: Path, phase: str
+    reference: tuple[Path, dict], small_data: Path, tmp_path: Path, phase: str
 ) -> None:
     folder = tmp_path / "killed"
     process = start(folder, small_data)
@@ -71,7 +74,7 @@ def test_sigkill_and_resume_equals_a_run_never_killed(
     assert not list(folder.glob("saved/*/result.json"))
 
     resumed = finish(folder, small_data, "--resume")
-    assert numbers(resumed) == numbers(uninterrupted)
+    assert numbers(resumed) == numbers(reference[1])
     output = (folder / "output.txt").read_text()
     assert "resumed after epoch" in output
     assert output.count("its item table starts with") == 1  # not sought again for a student that goes on
@@ -82,16 +85,16 @@ def test_sigkill_and_resume_equals_a_run_never_killed(
 
 
 def test_a_kill_between_the_phases_and_after_the_last_epoch(
-    uninterrupted: dict, small_data: Path, tmp_path: Path
+    reference: tuple[Path, dict], small_data: Path, tmp_path: Path
 ) -> None:
     """The two other points: teacher complete and no student yet; student complete and no result yet."""
-    folder = tmp_path / "between"
-    result = finish(folder, small_data)
+    finished, result = reference
+    folder = shutil.copytree(finished, tmp_path / "between")
     run_dir = folder / Path(result["path"]).parent
     (run_dir / "result.json").unlink()
-    assert numbers(finish(folder, small_data, "--resume")) == numbers(uninterrupted)
+    assert numbers(finish(folder, small_data, "--resume")) == numbers(result)
 
     (run_dir / "result.json").unlink()
     for file in (run_dir / "student").iterdir():
         file.unlink()
-    assert numbers(finish(folder, small_data, "--resume")) == numbers(uninterrupted)
+    assert numbers(finish(folder, small_data, "--resume")) == numbers(result)
