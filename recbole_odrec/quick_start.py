@@ -30,6 +30,7 @@ from recbole_odrec.evaluation import evaluate
 from recbole_odrec.files import write_atomically, write_json
 from recbole_odrec.losses import CatalogueCrossEntropy
 from recbole_odrec.nn import ProductCodesEmbedding
+from recbole_odrec.nn.product import is_quick_in_bfloat16
 from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.settings import DistillationConfig, parse
@@ -222,8 +223,11 @@ def _start_logging(config: Config, train_data: Any) -> None:
     if config["reproducibility"]:
         torch.use_deterministic_algorithms(True, warn_only=True)
     init_logger(config)
-    logging.getLogger().info(config)
-    logging.getLogger().info(train_data._dataset)
+    log = logging.getLogger()
+    log.info(config)
+    log.info(train_data._dataset)
+    if config["score_dtype"] == "bfloat16" and not is_quick_in_bfloat16(config["device"]):
+        log.warning("score_dtype=bfloat16 is emulated on this device, many times slower than float32; auto avoids it.")
 
 
 def _prepare_data(config: Config) -> tuple[SessionWindowLoader, Any, Any]:

@@ -54,6 +54,13 @@ def test_a_teacher_is_reused_only_for_the_same_data_configuration_and_seed(go, c
     assert go(kd_weight=0.5, compression_rate=3)["phases"]["teacher"]["source"] == "cache"
 
 
+def test_who_asks_for_bfloat16_where_it_is_slow_is_told_so(go, caplog, monkeypatch: pytest.MonkeyPatch) -> None:
+    for is_quick in (True, False):
+        monkeypatch.setattr("recbole_odrec.quick_start.is_quick_in_bfloat16", lambda device, quick=is_quick: quick)
+        go(score_dtype="bfloat16")
+        assert ("score_dtype=bfloat16 is emulated on this device" in caplog.text) != is_quick
+
+
 def test_a_teacher_checkpoint_serves_without_training(go) -> None:
     first = go(teacher_config={"hidden_size": 24}, teacher="GRU4RecTeacher")
     path = first["phases"]["teacher"]["checkpoint"]
