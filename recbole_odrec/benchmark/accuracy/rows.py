@@ -176,7 +176,10 @@ ROWS = {
             "codes-100x-cosine", "ODRec, codes, 100x, cosine and repeat teachers", "ODRec",
             {**_CODES, **_NO_DROPOUT, "compression_rate": 100}, _SHARES_ON, "teacher-cosine", (TEACHER,),
         ),
-        Row("teacher-cosine-256", "SASRecTeacher, cosine, 256 wide", "SASRecTeacher", {**_COSINE, **_width(256)}),
+        Row(
+            "teacher-cosine-256", "SASRecTeacher, cosine, 256 wide", "SASRecTeacher", {**_COSINE, **_width(256)},
+            is_bold=True,
+        ),
         Row(
             "teachers-cosine-256", "SASRecTeacher, cosine 256 and repeat scores", "SASRecTeacher",
             teaches="codes-30x-cosine-256", is_aside=True,
@@ -193,14 +196,14 @@ ROWS = {
         ),
         Row(  # two kinds of encoder differ more, and teach more together, than two ways to score
             "codes-30x-gru", "ODRec, codes, 30x, cosine and GRU teachers", "ODRec",
-            {**_CODES, **_NO_DROPOUT}, _SHARES_ON, "teacher-cosine", ("gru4rec-teacher",),
+            {**_CODES, **_NO_DROPOUT}, _SHARES_ON, "teacher-cosine", ("gru4rec-teacher",), is_bold=True,
         ),
         Row("teachers-gru", "SASRecTeacher, cosine, and GRU4RecTeacher", "SASRecTeacher", teaches="codes-30x-gru"),
         Row(
             "codes-15x-gru-3", "ODRec, codes, 15x, cosine 256, cosine and GRU teachers", "ODRec",
             {**_CODES, **_NO_DROPOUT, "compression_rate": 15},
             {"retailrocket": {"teacher_weights": [1, 1, 1]}},
-            "teacher-cosine", ("gru4rec-teacher", "teacher-cosine-256"),
+            "teacher-cosine", ("gru4rec-teacher", "teacher-cosine-256"), is_bold=True,
         ),
         Row(
             "teachers-gru-3", "SASRecTeacher, cosine, of two widths, and GRU4RecTeacher", "SASRecTeacher",
@@ -218,6 +221,10 @@ ROWS = {
         Row(
             "odrec-30x-cosine-256", "ODRec, tensor train, 30x, 256 wide", "ODRec",
             {**_ASSIGNED, **_width(256)}, _SHARES_ON, "teacher-cosine-256", (TEACHER,),
+        ),
+        Row(  # its cores in int8 are as small as codes at 30x
+            "odrec-8x-gru", "ODRec, tensor train, 8x, cosine and GRU teachers", "ODRec",
+            {**_ASSIGNED, "compression_rate": 8}, _SHARES_ON, "teacher-cosine", ("gru4rec-teacher",), is_aside=True,
         ),
         _codes_student("codes-100x", "ODRec, codes, 100x", is_aside=True, compression_rate=100),
         Row(
@@ -238,12 +245,16 @@ ROWS = {
             {**_RECBOLE, **_BUCKETS, "embedding_size": 128, "hidden_size": 128},
             {"tmall": _STEPS, "retailrocket": {"learning_rate": 0.002, "epochs": 8}},
         ),
-        Row("stamp", "STAMP", "STAMP", {**_RECBOLE, **_STEPS, **_BUCKETS, "embedding_size": 128}),
+        Row(
+            "stamp", "STAMP", "STAMP",
+            {**_RECBOLE, **_BUCKETS, "embedding_size": 128},
+            {"tmall": {"learning_rate": 0.002, "epochs": 10}, "retailrocket": _STEPS},
+        ),
         Row(
             "gru4rec", "GRU4Rec", "GRU4Rec",
             {**_RECBOLE, **_STEPS, **_BUCKETS, "embedding_size": 128, "hidden_size": 128, "num_layers": 1},
         ),
-        Row("gru4rec-teacher", "GRU4RecTeacher", "GRU4RecTeacher"),
+        Row("gru4rec-teacher", "GRU4RecTeacher", "GRU4RecTeacher", is_bold=True),
         Row(
             "teacher-no-repeat", "SASRecTeacher without repeat scores", "SASRecTeacher",
             {"repeat_scores": False}, _NO_REPEAT_ON,
