@@ -128,7 +128,7 @@ def test_the_users_teacher_config_goes_over_the_data_sets() -> None:
     assert teacher_config(of_run, "SASRecTeacher", {})["attn_dropout_prob"] == 0.1
     assert teacher_config(of_run, "GRU4RecTeacher", {})["hidden_dropout_prob"] == 0.1  # the other is no key of it
     paper = make_config("ODRec", "retailrocket", config_dict={"preset": "paper", **given})
-    assert paper["teacher_config"] == given["teacher_config"]
+    assert (paper["teacher"], paper["teacher_config"]) == ("SASRecTeacher", given["teacher_config"])
 
 
 def test_ruff_is_clean() -> None:

@@ -228,7 +228,7 @@ def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:
     assert not Path("results").exists()
 
 
-@pytest.mark.parametrize(("dataset", "student"), [("tmall", "codes-30x-2"), ("retailrocket", "codes-30x-cosine")])
+@pytest.mark.parametrize(("dataset", "student"), [("tmall", "codes-30x-2"), ("retailrocket", "codes-30x-gru")])
 def test_the_default_of_a_data_set_is_what_its_row_measured(
     dataset: str, student: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

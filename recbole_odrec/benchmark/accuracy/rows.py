@@ -168,7 +168,7 @@ ROWS = {
         ),
         Row("teacher-cosine", "SASRecTeacher, cosine", "SASRecTeacher", _COSINE, _COSINE_ON, is_bold=True),
         Row("teachers-cosine", "SASRecTeacher, cosine and repeat scores", "SASRecTeacher", teaches="codes-30x-cosine"),
-        Row(  # RetailRocket's default
+        Row(
             "codes-30x-cosine", "ODRec, codes, 30x, cosine and repeat teachers", "ODRec",
             {**_CODES, **_NO_DROPOUT}, _SHARES_ON, "teacher-cosine", (TEACHER,), is_bold=True,
         ),
@@ -194,7 +194,7 @@ ROWS = {
             {"retailrocket": {"teacher_weights": [1, 1, 1]}}, "teacher-cosine", (TEACHER, "teacher-cosine-256"),
             is_aside=True,
         ),
-        Row(  # two kinds of encoder differ more, and teach more together, than two ways to score
+        Row(  # RetailRocket's default: two kinds of encoder teach more together than two ways to score
             "codes-30x-gru", "ODRec, codes, 30x, cosine and GRU teachers", "ODRec",
             {**_CODES, **_NO_DROPOUT}, _SHARES_ON, "teacher-cosine", ("gru4rec-teacher",), is_bold=True,
         ),
