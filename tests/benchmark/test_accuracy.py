@@ -246,7 +246,9 @@ def test_the_default_of_a_data_set_is_what_its_row_measured(
         row.beside[0]: teacher_config(config, config["teacher"], config["teacher_config"]),
         row.teacher: teacher_config(config, model, {**config["teacher_config"], **second}),
     }
-    of_phases = {"refit_epochs", "seed", "teacher_config", "second_teacher", "teacher_weights"}
+    # A row's student has its teachers from their checkpoints: which they are, the row says.
+    assert (ROWS[row.beside[0]].model, ROWS[row.teacher].model) == (config["teacher"], model)
+    of_phases = {"refit_epochs", "seed", "teacher", "teacher_config", "second_teacher", "teacher_weights"}
     for name, default in defaults.items():
         run = json.loads((folder / f"{name}.seed-1.json").read_text())["config"]
         assert {key: default[key] for key in run.keys() - of_phases} == {
