@@ -19,18 +19,16 @@ from recbole.utils import argument_list
 
 from recbole_odrec.errors import UserError, did_you_mean
 from recbole_odrec.nn.product import is_quick_in_bfloat16
+from recbole_odrec.parsing import TYPES, parse, require
 from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.settings import (
     LEARNING_RATE_DECAYS,
     PARSED_KEYS,
     SCORE_DTYPES,
-    TYPES,
     DenseTableConfig,
     DistillationConfig,
     NetworkConfig,
     TableConfig,
-    parse,
-    require,
 )
 
 # Keys RecBole reads without a default in any property file.

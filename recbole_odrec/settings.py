@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
-
-from recbole.config import Config
+from typing import Any
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.parsing import require
 
 ENCODERS = ("sasrec", "gru")
 READOUTS = ("soft_attention", "item_attention", "last")
@@ -16,12 +14,6 @@ TABLES = ("tensor_train", "codes")
 ITEM_ORDERS = ("none", "teacher", "assigned")
 LEARNING_RATE_DECAYS = ("none", "linear")
 SCORE_DTYPES = ("float32", "bfloat16", "auto")
-
-
-def require(holds: bool, key: str, value: object, expected: str) -> None:
-    """Raises a UserError that names the key, its value and what was expected, unless the condition holds."""
-    if not holds:
-        raise UserError(f"{key}={value!r}, expected {expected}.")
 
 
 @dataclass(frozen=True)
@@ -149,41 +141,5 @@ def _is_weight(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
-Part = TypeVar("Part", NetworkConfig, TableConfig, DistillationConfig)
-
 # Keys whose types `parse` checks.
 PARSED_KEYS = {field.name for part in (NetworkConfig, TableConfig, DistillationConfig) for field in fields(part)}
-
-TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "str": ((str,), "a word"),
-    "int": ((int,), "a whole number"),
-    "float": ((int, float), "a number"),
-    "bool": ((bool,), "True or False"),
-    "list": ((list, tuple), "a list"),
-    "dict": ((dict,), "a dictionary"),
-    "None": ((type(None),), "None"),
-}
-
-
-def parse(part: type[Part], config: Config | Mapping[str, Any], **given: object) -> Part:
-    """Reads one typed part out of a configuration.
-
-    Args:
-        part: the dataclass to fill; its annotations are the types allowed, its defaults stand for absent keys.
-        config: RecBole configuration or plain values.
-        given: values that go over the configuration's.
-
-    Raises:
-        UserError: a value of the wrong type or out of range.
-    """
-    values = {}
-    for field in fields(part):
-        value = given.get(field.name, config[field.name] if field.name in config else field.default)  # noqa: SIM401  # RecBole's Config has no `get`
-        kinds = [kind.split("[")[0].strip() for kind in str(field.type).split("|")]
-        allowed = [kind for name in kinds for kind in TYPES[name][0]]
-        is_misplaced_bool = isinstance(value, bool) and bool not in allowed
-        if not isinstance(value, tuple(allowed)) or is_misplaced_bool:
-            expected = " or ".join(TYPES[name][1] for name in kinds)
-            raise UserError(f"{field.name}={value!r}, expected {expected}.")
-        values[field.name] = value
-    return part(**values)

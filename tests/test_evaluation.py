@@ -15,11 +15,11 @@ from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_odrec import run
+from recbole_odrec.baseline import fuse_loss
 from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
-from recbole_odrec.quick_start import _fuse_loss
 from recbole_odrec.result import table
 
 BASELINE = {
@@ -70,7 +70,7 @@ def test_a_baseline_with_the_fused_loss_takes_recboles_steps(small_config, model
     results = []
     for fuses in (False, True):
         if fuses:
-            _fuse_loss(network)
+            fuse_loss(network)
         torch.manual_seed(5)  # the same dropout
         network.zero_grad()
         loss = network.calculate_loss(batch)

@@ -8,7 +8,8 @@ from recbole.config import Config
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.nn import ProductCodesEmbedding, SemiTensorTrainEmbedding
-from recbole_odrec.settings import NetworkConfig, TableConfig, parse
+from recbole_odrec.parsing import parse
+from recbole_odrec.settings import NetworkConfig, TableConfig
 
 
 class ODRec(SessionRecommender):

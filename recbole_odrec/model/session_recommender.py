@@ -27,7 +27,8 @@ from recbole_odrec.nn import (
     SoftAttentionReadout,
 )
 from recbole_odrec.nn.product import ScoreBuffer
-from recbole_odrec.settings import NetworkConfig, parse
+from recbole_odrec.parsing import parse
+from recbole_odrec.settings import NetworkConfig
 
 
 class TrainingCases(NamedTuple):

@@ -8,7 +8,8 @@ from recbole.config import Config
 
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.nn import DenseEmbedding
-from recbole_odrec.settings import DenseTableConfig, NetworkConfig, parse
+from recbole_odrec.parsing import parse
+from recbole_odrec.settings import DenseTableConfig, NetworkConfig
 
 
 class SASRecTeacher(SessionRecommender):

@@ -21,7 +21,8 @@ from recbole_odrec.model.odrec import ODRec
 from recbole_odrec.model.session_recommender import TrainingCases
 from recbole_odrec.nn import FrozenTable, ProductCodesEmbedding
 from recbole_odrec.nn.product import ScoreBuffer
-from recbole_odrec.settings import DistillationConfig, TableConfig, parse
+from recbole_odrec.parsing import parse
+from recbole_odrec.settings import DistillationConfig, TableConfig
 from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.start import start_from_teacher
 from recbole_odrec.trainer.teacher_phase import provide_teacher

@@ -20,8 +20,9 @@ from recbole_odrec.files import write_atomically
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.parsing import parse
 from recbole_odrec.registry import model_class
-from recbole_odrec.settings import DistillationConfig, parse
+from recbole_odrec.settings import DistillationConfig
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.resumable import ResumableTrainer, phase_log
 

@@ -14,13 +14,14 @@ from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
 from recbole_odrec import run
+from recbole_odrec.baseline import baseline_dataset, bucket_by_length
 from recbole_odrec.cli import main
 from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import training_counts
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader
 from recbole_odrec.errors import UserError
-from recbole_odrec.quick_start import _baseline_dataset, _bucket_by_length, _build_model
+from recbole_odrec.phases import build_model
 
 N_USERS = 60
 
@@ -198,7 +199,7 @@ def test_malformed_session_files_are_named(capsys, line: str, message: str) -> N
 def test_recboles_models_train_on_whole_sessions_as_on_prefix_rows(sources: Path) -> None:
     convert("--name", "whole", "--output", ".", *plain(sources))
     config = make_config("GRU4Rec", "whole", config_dict=settings("whole"))
-    train, _, test = data_preparation(config, _baseline_dataset(config))
+    train, _, test = data_preparation(config, baseline_dataset(config))
     assert next(iter(train))["item_id_list"].shape[1] == 20
     assert len(test._dataset) == 6 * 28
     result = run("GRU4Rec", "whole", config_dict={**settings("whole"), "epochs": 1})
@@ -211,11 +212,11 @@ def test_rows_of_like_length_meet_each_once_an_epoch(sources: Path, model: str) 
     values = {**settings("whole"), "train_batch_size": 16, "loss_type": "CE"}
     config = make_config(model, "whole", config_dict={**values, "bucket_by_length": True})
     stock = make_config(model, "whole", config_dict=values)
-    train, _, test = data_preparation(config, _baseline_dataset(config))
-    padded_train, _, padded_test = data_preparation(stock, _baseline_dataset(stock))
-    network = _build_model(config, train)
+    train, _, test = data_preparation(config, baseline_dataset(config))
+    padded_train, _, padded_test = data_preparation(stock, baseline_dataset(stock))
+    network = build_model(config, train)
     network.loss_fct = torch.nn.CrossEntropyLoss(reduction="sum")
-    bucketed = _bucket_by_length(network, train)
+    bucketed = bucket_by_length(network, train)
     assert network.training
     first, second = (list(bucketed) for _ in range(2))
     assert len(first) == len(bucketed) == len(padded_train)

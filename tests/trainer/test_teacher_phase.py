@@ -56,7 +56,7 @@ def test_a_teacher_is_reused_only_for_the_same_data_configuration_and_seed(go, c
 
 def test_who_asks_for_bfloat16_where_it_is_slow_is_told_so(go, caplog, monkeypatch: pytest.MonkeyPatch) -> None:
     for is_quick in (True, False):
-        monkeypatch.setattr("recbole_odrec.quick_start.is_quick_in_bfloat16", lambda device, quick=is_quick: quick)
+        monkeypatch.setattr("recbole_odrec.phases.is_quick_in_bfloat16", lambda device, quick=is_quick: quick)
         go(score_dtype="bfloat16")
         assert ("score_dtype=bfloat16 is emulated on this device" in caplog.text) != is_quick
 

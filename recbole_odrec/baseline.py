@@ -1,0 +1,104 @@
+"""RecBole's own models run beside ours: RecBole's data set, loaders and trainer, our report."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import recbole.data.dataset
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.data.dataloader import TrainDataLoader
+from recbole.utils import get_trainer, init_seed
+
+from recbole_odrec.data.head_tail import head_items
+from recbole_odrec.data.length_buckets import LengthBucketLoader
+from recbole_odrec.data.session_dataset import SessionDataset, check_refit
+from recbole_odrec.data.session_file import session_file_paths
+from recbole_odrec.errors import UserError
+from recbole_odrec.losses import CatalogueCrossEntropy
+from recbole_odrec.phases import build_model, finish, phase_report, start_logging
+from recbole_odrec.run_folder import identify, new_run_folder
+
+
+def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
+    """A RecBole model with RecBole's own data set, loaders and trainer, reported as ours are."""
+    init_seed(config["seed"], config["reproducibility"])
+    identity = identify(config)
+    train_data, valid_data, test_data = data_preparation(config, baseline_dataset(config))
+    valid_data = None if config["refit_epochs"] else valid_data
+    test_data = test_data if tests else None
+    model = build_model(config, train_data)
+    if config["bucket_by_length"]:
+        train_data = bucket_by_length(model, train_data)
+    if config["fused_loss"]:
+        fuse_loss(model)
+    run_dir = new_run_folder(config, identity)
+    start_logging(config, train_data)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer.saved_model_file = str(run_dir / "best.pth")
+    trainer.epochs = config["refit_epochs"] or trainer.epochs
+    start = perf_counter()
+    trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
+    seconds, best_epoch = perf_counter() - start, None
+    if Path(trainer.saved_model_file).is_file():
+        # RecBole pickles its Config; this file is the one that this very run has just written.
+        best = torch.load(trainer.saved_model_file, map_location=config["device"], weights_only=False)
+        model.load_state_dict(best["state_dict"])
+        model.load_other_parameter(best.get("other_parameter"))
+        best_epoch = int(best["epoch"])
+    is_head = head_items(train_data._dataset) if train_data.is_sequential else None
+    report = phase_report(trainer, valid_data, test_data, is_head, run_dir / "model")
+    report.update(seconds=round(seconds, 3), best_epoch=best_epoch, checkpoint=trainer.saved_model_file)
+    return finish(config, run_dir, {"model": report})
+
+
+def baseline_dataset(config: Config) -> Any:
+    """RecBole's own data set; for whole sessions, which RecBole cannot read, ours with rows of full width."""
+    if not session_file_paths(config):
+        check_refit(config)
+        if config["bucket_by_length"]:
+            raise UserError(
+                f"bucket_by_length=True needs files of whole sessions (`recbole-odrec convert`); {config['dataset']} "
+                "has none: leave it out."
+            )
+        return create_dataset(config)
+    if hasattr(recbole.data.dataset, f"{config['model']}Dataset"):
+        raise UserError(
+            f"{config['model']} has a data set of its own, which reads no whole sessions: write prefix rows with "
+            "`recbole-odrec convert --expand`."
+        )
+    dataset = SessionDataset(config)
+    dataset.pad_to_max = not config["bucket_by_length"]
+    return dataset
+
+
+def bucket_by_length(model: torch.nn.Module, train_data: TrainDataLoader) -> LengthBucketLoader:
+    """Batches as wide as their longest row, if the model scores a short history alike at any width."""
+    data, scores = train_data._dataset, []
+    for is_padded in (True, False):
+        data.pad_to_max = is_padded
+        rows = data[torch.arange(min(4, len(data)))].to(train_data.config["device"])
+        with torch.no_grad(), suppress(RuntimeError, IndexError, ValueError):  # what a network of fixed width raises
+            scores.append(model.eval().full_sort_predict(rows))
+    is_alike = len(scores) == 2 and torch.allclose(*scores, rtol=1e-4, atol=1e-5)
+    model.train()
+    if not is_alike:
+        raise UserError(
+            f"bucket_by_length=True needs a model that does not mind how far a history is padded, and "
+            f"{type(model).__name__} does: leave it out."
+        )
+    return LengthBucketLoader(train_data.config, data, train_data._sampler, shuffle=train_data.shuffle)
+
+
+def fuse_loss(model: torch.nn.Module) -> None:
+    """Lets a RecBole model compute the cross-entropy that it has in one pass over its scores."""
+    if not isinstance(getattr(model, "loss_fct", None), torch.nn.CrossEntropyLoss):
+        raise UserError(
+            f"fused_loss=True needs a cross-entropy over the catalogue, and {type(model).__name__} has none here: set "
+            "loss_type=CE if the model knows it, or leave fused_loss out."
+        )
+    model.loss_fct = CatalogueCrossEntropy()

@@ -1,0 +1,77 @@
+"""What every kind of run does: build a model, start the log, report a phase, write `result.json`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.config import Config
+from recbole.utils import init_logger, init_seed
+from torch import Tensor
+
+from recbole_odrec.evaluation import evaluate
+from recbole_odrec.files import write_atomically, write_json
+from recbole_odrec.nn.product import is_quick_in_bfloat16
+from recbole_odrec.registry import model_class
+from recbole_odrec.result import parameter_report, versions
+from recbole_odrec.trainer import ResumableTrainer, checkpoint
+
+
+def build_model(config: Config, train_data: Any) -> torch.nn.Module:
+    """The untrained model, of this configuration's seed, on its device."""
+    init_seed(config["seed"], config["reproducibility"])
+    return model_class(config["model"])(config, train_data._dataset).to(config["device"])
+
+
+def start_logging(config: Config, train_data: Any) -> None:
+    """RecBole's log of the run, with configuration and data set at its head."""
+    if config["reproducibility"]:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    init_logger(config)
+    log = logging.getLogger()
+    log.info(config)
+    log.info(train_data._dataset)
+    if config["score_dtype"] == "bfloat16" and not is_quick_in_bfloat16(config["device"]):
+        log.warning("score_dtype=bfloat16 is emulated on this device, many times slower than float32; auto avoids it.")
+
+
+def phase_report(trainer: Any, valid_data: Any, test_data: Any, is_head: Tensor | None, folder: Path) -> dict[str, Any]:
+    """Metrics, sizes and times of a phase; the rank of every test case goes into a file beside its checkpoints."""
+    show_progress = trainer.config["show_progress"]
+    report = {"model": type(trainer.model).__name__}
+    for split, data in (("valid", valid_data), ("test", test_data)):
+        report[split] = evaluate(trainer, data, is_head, show_progress) if data else None
+        ranks = (report[split] or {}).pop("ranks", None)
+        if split == "test" and ranks is not None:
+            path = folder / "test_ranks.npy"
+            write_atomically(path, lambda file, ranks=ranks: np.save(file, ranks))
+            report["test_ranks"] = str(path)
+    report["parameters"] = parameter_report(trainer.model)
+    if isinstance(trainer, ResumableTrainer):
+        report.update(_times(trainer.epoch_seconds), best_epoch=trainer.best_epoch, losses=trainer.loss_history)
+        report["checkpoint"] = str(trainer.best_file)
+    return report
+
+
+def _times(epoch_seconds: list[float]) -> dict[str, Any]:
+    rounded = [round(seconds, 3) for seconds in epoch_seconds]
+    return {"seconds": round(sum(epoch_seconds), 3), "seconds_per_epoch": rounded}
+
+
+def finish(config: Config, run_dir: Path, phases: dict[str, Any]) -> dict[str, Any]:
+    """Writes `result.json`."""
+    path = run_dir / "result.json"
+    result = {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "phases": phases,
+        "config": checkpoint.plain_config(config),
+        "versions": versions(),
+        "path": str(path),
+    }
+    write_json(path, result)
+    return result
