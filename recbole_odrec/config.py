@@ -17,18 +17,17 @@ import yaml
 from recbole.config import Config
 from recbole.utils import argument_list
 
+from recbole_odrec.chosen_parts import chosen_parts, keys_of, owners_of, possible_keys
 from recbole_odrec.errors import UserError, did_you_mean
 from recbole_odrec.nn.product import is_quick_in_bfloat16
-from recbole_odrec.parsing import TYPES, parse, require
+from recbole_odrec.parsing import TYPES, defaults, parse, require
 from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.settings import (
     LEARNING_RATE_DECAYS,
     PARSED_KEYS,
     SCORE_DTYPES,
-    DenseTableConfig,
     DistillationConfig,
     NetworkConfig,
-    TableConfig,
 )
 
 # Keys RecBole reads without a default in any property file.
@@ -100,6 +99,7 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
     internal = config.internal_config_dict
     internal.update(_load_properties("overall"))
     internal.update(_load_properties(f"model/{model}"))
+    parts = _add_defaults_of_parts(internal, config.external_config_dict, model, dataset)
     internal.update(dataset_properties(dataset, internal))
     if model != "ODRec":  # a teacher that runs alone is the teacher that a student would have
         of_teacher = _load_properties(f"dataset/{dataset}").get("teacher_config", {})
@@ -122,10 +122,19 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
     dtype = values["score_dtype"]
     require(dtype in SCORE_DTYPES, "score_dtype", dtype, f"one of {', '.join(SCORE_DTYPES)}")
     parse(NetworkConfig, values)
-    if model != "ODRec":
-        parse(DenseTableConfig, values)
-    else:
-        _check_start(parse(TableConfig, values), parse(DistillationConfig, values))
+    settings = {part: parse(part.Settings, values) for part in parts}
+    if model == "ODRec":
+        table, distillation = parts[0], parse(DistillationConfig, values)
+        table.check_start(settings[table], distillation.needs_teacher, distillation.init_from_teacher)
+
+
+def _add_defaults_of_parts(internal: dict[str, Any], given: Mapping[str, Any], model: str, dataset: str) -> list[type]:
+    """The parts that the configuration chooses; their keys join the properties, under those of the model's file."""
+    preset = _load_properties(f"preset/{given.get('preset', internal['preset'])}")
+    parts = chosen_parts({**internal, **_load_properties(f"dataset/{dataset}"), **preset, **given, "model": model})
+    for part in parts:
+        internal.update({key: default for key, default in defaults(part.Settings).items() if key not in internal})
+    return parts
 
 
 def settle_score_dtype(config: Config) -> None:
@@ -133,16 +142,6 @@ def settle_score_dtype(config: Config) -> None:
     values = config.final_config_dict
     if values["score_dtype"] == "auto":
         values["score_dtype"] = "bfloat16" if is_quick_in_bfloat16(values["device"]) else "float32"
-
-
-def _check_start(table: TableConfig, distillation: DistillationConfig) -> None:
-    """A table that is laid out after the teacher's needs one."""
-    if table.table == "codes" and not distillation.init_from_teacher:
-        raise UserError("table=codes takes its codes from the teacher's table: set init_from_teacher=True.")
-    if table.item_order != "none" and not distillation.needs_teacher:
-        raise UserError(
-            f"item_order={table.item_order} without a teacher (every weight is 0): set init_from_teacher=True."
-        )
 
 
 def _needed_columns(values: Mapping[str, Any]) -> list[str]:
@@ -160,10 +159,12 @@ def check_keys(given: Mapping[str, Any], defaults: Mapping[str, Any], where: str
     lists = (getattr(argument_list, name) for name in dir(argument_list) if name.endswith("_arguments"))
     known = set(defaults) | _RECBOLE_EXTRA_KEYS | {key for keys in lists for key in keys}
     for key, value in given.items():
+        if key not in known and (owners := owners_of(key)):
+            raise UserError(f"{key} belongs to {' and '.join(owners)}, which is not chosen {where}: leave it out.")
         if key not in known:
             raise UserError(f"unknown key `{key}` {where}{did_you_mean(key, known)}.")
         default = defaults.get(key)
-        kind = type(default).__name__ if key not in PARSED_KEYS else ""
+        kind = type(default).__name__ if key not in PARSED_KEYS and not owners_of(key) else ""
         if kind not in ("bool", "int", "float", "dict") or (value is None and kind == "dict"):
             continue
         allowed, expected = TYPES[kind]
@@ -242,7 +243,7 @@ def teacher_config(config: Config, teacher: str, overrides: Mapping[str, Any]) -
     of_data = _load_properties(f"dataset/{config['dataset']}").get("teacher_config", {})
     foreign = model_keys("SASRecTeacher") - model_keys(teacher)
     overrides = {key: value for key, value in overrides.items() if key not in foreign or of_data.get(key) != value}
-    student_only = set(_load_properties("model/ODRec")) - set(_load_properties("model/SASRecTeacher"))
+    student_only = (model_keys("ODRec") | keys_of(chosen_parts(config))) - model_keys("SASRecTeacher")
     given = {key: value for key, value in config.external_config_dict.items() if key not in student_only | foreign}
     given.update({key: config[key] for key in _SHARED_KEYS if key in config})
     given = {**_training_defaults(config), **given, **overrides, "train_neg_sample_args": None}
@@ -254,10 +255,11 @@ def teacher_config(config: Config, teacher: str, overrides: Mapping[str, Any]) -
 
 
 def model_keys(model: str) -> set[str]:
-    """Keys of the model's own property file, ours or RecBole's: what its network is built from."""
+    """Keys of the model's own property file, ours or RecBole's, and of its parts: what its network is built from."""
     path = Path(recbole.__file__).parent / "properties" / "model" / f"{model}.yaml"
     recbole_keys = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
-    return set(recbole_keys) | set(_load_properties(f"model/{model}"))
+    of_parts = possible_keys(model) if model in OUR_MODELS else set()
+    return set(recbole_keys) | set(_load_properties(f"model/{model}")) | of_parts
 
 
 # Of RecBole's own training settings, those that its models and ours read.

@@ -15,7 +15,6 @@ from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
-from recbole_odrec.nn import ProductCodesEmbedding
 from recbole_odrec.parsing import parse
 from recbole_odrec.phases import build_model, finish, phase_report, start_logging
 from recbole_odrec.registry import OUR_MODELS
@@ -118,12 +117,7 @@ def _check_models(config: Config, train_data: Any) -> None:
     """Builds student and teacher once, so that what cannot be built is refused before anything is written."""
     student = build_model(config, train_data)
     if config["model"] == "ODRec" and parse(DistillationConfig, config).needs_teacher:
-        width = plan_teachers(config, train_data)[0].width
-        if isinstance(student.item_table, ProductCodesEmbedding) and width != student.hidden_size:
-            raise UserError(
-                f"table=codes: the teacher's item table has {width} columns and hidden_size={student.hidden_size}; "
-                "codes are those of the teacher's columns: make the two agree."
-            )
+        student.item_table.check_teacher(plan_teachers(config, train_data)[0].width)
 
 
 def _prepare_data(config: Config) -> tuple[SessionWindowLoader, Any, Any]:

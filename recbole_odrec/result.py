@@ -12,22 +12,21 @@ from torch import nn
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.model.session_recommender import SessionRecommender
 
-_STORED_BUFFERS = ("item_order", ".codes")  # what a model's state holds beside its weights
-
 
 def parameter_report(model: nn.Module) -> dict[str, Any]:
     """Numbers stored by a model: total, item table, what a dense one has, the table's bytes, the rate of compression.
 
-    An item order or codes count as stored, in the total and in the table.
+    All that the item table stores counts, codes and an item order too.
     """
     total = sum(parameter.numel() for parameter in model.parameters())
-    total += sum(buffer.numel() for name, buffer in model.named_buffers() if name.endswith(_STORED_BUFFERS))
     if isinstance(model, TeacherEnsemble):
         reports = [parameter_report(getattr(member, "model", member)) for member in model.members]
         return {**{key: sum(report[key] for report in reports) for key in reports[0]}, "compression_rate": 1.0}
     if isinstance(model, SessionRecommender):
-        table, dense = model.item_table.n_stored, model.item_table.n_items * model.hidden_size
-        n_bytes, rate = model.item_table.n_bytes, model.item_table.compression_rate
+        stored = model.item_table
+        table, dense = stored.n_stored, stored.n_items * stored.embedding_dim
+        n_bytes, rate = stored.n_bytes, stored.compression_rate
+        total += table - sum(parameter.numel() for parameter in stored.parameters())
     elif isinstance(getattr(model, "item_embedding", None), nn.Embedding):
         table = dense = model.item_embedding.weight.numel()
         n_bytes, rate = 4 * table, 1.0

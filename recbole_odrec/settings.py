@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from recbole_odrec.errors import UserError
 from recbole_odrec.parsing import require
 
 ENCODERS = ("sasrec", "gru")
 READOUTS = ("soft_attention", "item_attention", "last")
-TABLES = ("tensor_train", "codes")
-ITEM_ORDERS = ("none", "teacher", "assigned")
 LEARNING_RATE_DECAYS = ("none", "linear")
 SCORE_DTYPES = ("float32", "bfloat16", "auto")
 
@@ -47,45 +44,6 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
-class DenseTableConfig:
-    """A teacher's item table: how its rows score."""
-
-    normalize_items: bool
-    table_dropout_prob: float
-
-    def __post_init__(self) -> None:
-        dropout = self.table_dropout_prob
-        require(0 <= dropout < 1, "table_dropout_prob", dropout, "a number in [0, 1)")
-
-
-@dataclass(frozen=True)
-class TableConfig:
-    """The student's item table: by rate, or by shapes and ranks."""
-
-    table: str
-    compression_rate: float
-    n_cores: int
-    stp_factor: int
-    item_shape: list[int] | None
-    dim_shape: list[int] | None
-    tt_ranks: int | list[int] | None
-    item_order: str
-
-    @property
-    def by_shapes(self) -> bool:
-        """Whether shapes and ranks are given, in place of a compression rate."""
-        return self.tt_ranks is not None
-
-    def __post_init__(self) -> None:
-        require(self.table in TABLES, "table", self.table, f"one of {', '.join(TABLES)}")
-        require(self.item_order in ITEM_ORDERS, "item_order", self.item_order, f"one of {', '.join(ITEM_ORDERS)}")
-        if not self.by_shapes and (self.item_shape is not None or self.dim_shape is not None):
-            raise UserError("item_shape and dim_shape need tt_ranks too (for example --tt_ranks=60).")
-        if self.table == "codes" and (self.by_shapes or self.item_order != "none"):
-            raise UserError("table=codes has neither cores nor a grid: leave tt_ranks and item_order out.")
-
-
-@dataclass(frozen=True)
 class DistillationConfig:
     """Teacher and weights of the distillation losses."""
 
@@ -97,7 +55,6 @@ class DistillationConfig:
     teacher_weights: list[float] | None
     teacher_cache: bool
     init_from_teacher: bool
-    move_codes_every: int
     kd_weight: float
     temperature: float
     contrastive_weight: float
@@ -114,7 +71,6 @@ class DistillationConfig:
         weight = self.second_teacher.get("weight", 1)
         require(_is_weight(weight), "weight of second_teacher", weight, "a number above 0")
         require(self.teacher_checkpoint != [], "teacher_checkpoint", [], "a file or a list of files")
-        require(self.move_codes_every >= 0, "move_codes_every", self.move_codes_every, "a whole number of at least 0")
         for key in ("contrastive_weight", "predictive_weight"):
             require(getattr(self, key) >= 0, key, getattr(self, key), "a number of at least 0")
         for key in ("temperature", "contrastive_temperature"):
@@ -142,4 +98,4 @@ def _is_weight(value: object) -> bool:
 
 
 # Keys whose types `parse` checks.
-PARSED_KEYS = {field.name for part in (NetworkConfig, TableConfig, DistillationConfig) for field in fields(part)}
+PARSED_KEYS = {field.name for part in (NetworkConfig, DistillationConfig) for field in fields(part)}

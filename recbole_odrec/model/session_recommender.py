@@ -15,19 +15,21 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_odrec.data.window_loader import NEXT_ITEMS
+from recbole_odrec.errors import UserError
 from recbole_odrec.losses import AddedScores, catalogue_loss
 from recbole_odrec.nn import (
-    DenseEmbedding,
+    TABLES,
     GRUEncoder,
     ItemAttentionReadout,
+    ItemTable,
     LastStateReadout,
     RepeatScores,
     SelfAttentionEncoder,
-    SemiTensorTrainEmbedding,
     SoftAttentionReadout,
 )
 from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.parsing import parse
+from recbole_odrec.parts import find_part
 from recbole_odrec.settings import NetworkConfig
 
 
@@ -55,25 +57,31 @@ class SessionRecommender(SequentialRecommender):
     Trains on RecBole's prefix rows and on session windows (`data.window_loader`) alike.
 
     Attributes:
-        item_table: embeddings of the items, with `forward(ids)`, `scores(query)` and `to_matrix()`.
+        item_table: embeddings of the items.
     """
 
-    fixed_network: ClassVar[dict[str, str]] = {}  # settings that make this class what it is
-    item_table: DenseEmbedding | SemiTensorTrainEmbedding
+    fixed_parts: ClassVar[dict[str, str]] = {}  # what makes this class what it is
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        network = parse(NetworkConfig, config, **self.fixed_network)
+        fixed_network = {key: name for key, name in self.fixed_parts.items() if key == "encoder"}
+        network = parse(NetworkConfig, config, **fixed_network)
         self.hidden_size = network.hidden_size
         self.score_dtype = torch.bfloat16 if config["score_dtype"] == "bfloat16" else None  # None: the weights' own
         self._score_buffer = ScoreBuffer()
-        self.item_table = self._build_item_table(config, network)
+        self.item_table = self._build_item_table(config, network.initializer_range)
         self.encoder = _encoder(network, self.max_seq_length)
         self.readout = _readout(network, self.max_seq_length)
         self.repeat = RepeatScores(network.hidden_size, self.max_seq_length) if network.repeat_scores else None
 
-    def _build_item_table(self, config: Config, network: NetworkConfig) -> nn.Module:
-        raise NotImplementedError
+    def _build_item_table(self, config: Config, std: float) -> ItemTable:
+        kind = find_part("table", self.fixed_parts.get("table") or config["table"], TABLES, ItemTable)
+        try:
+            return kind.from_settings(parse(kind.Settings, config), self.n_items, self.hidden_size, std)
+        except ValueError as error:
+            raise (
+                error if isinstance(error, UserError) else UserError(f"item table of {type(self).__name__}: {error}")
+            ) from error
 
     # ------------------------------------------------------------------ representations
 
@@ -118,8 +126,7 @@ class SessionRecommender(SequentialRecommender):
 
     def columns_of(self, items: Tensor) -> Tensor:
         """Columns of `training_scores` in which items stand: ids [..] -> [..]."""
-        order = self.item_table.item_order
-        return items if order is None else order[items]
+        return self.item_table.columns_of(items)
 
     def in_columns(self, added: AddedScores | None) -> AddedScores | None:
         """What is added to items, by their columns."""

@@ -19,10 +19,10 @@ from recbole_odrec.losses import Recombination, at_once, catalogue_loss, contras
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.model.odrec import ODRec
 from recbole_odrec.model.session_recommender import TrainingCases
-from recbole_odrec.nn import FrozenTable, ProductCodesEmbedding
+from recbole_odrec.nn import FrozenTable
 from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.parsing import parse
-from recbole_odrec.settings import DistillationConfig, TableConfig
+from recbole_odrec.settings import DistillationConfig
 from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.start import start_from_teacher
 from recbole_odrec.trainer.teacher_phase import provide_teacher
@@ -56,7 +56,7 @@ class DistillationTrainer(ResumableTrainer):
         self.recombination: Recombination | None = None
         self.is_head: Tensor | None = None
         self._teacher_table: FrozenTable | None = None  # at the precision of training, in the student's columns
-        self.latent: nn.Parameter | None = None  # the full table that moving codes follow
+        self.latent: nn.Parameter | None = None  # what the item table has trained along with it
         # The teacher's scores and, after them, those of the predictive task.
         self._shared_buffer = ScoreBuffer()
         if teacher is not None:
@@ -72,8 +72,7 @@ class DistillationTrainer(ResumableTrainer):
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
         first = teacher.members[0] if isinstance(teacher, TeacherEnsemble) else teacher
         if starts:
-            item_order = parse(TableConfig, self.config).item_order
-            start_from_teacher(self.model, first, item_order, copy_weights=self.distillation.init_from_teacher)
+            start_from_teacher(self.model, first, copy_weights=self.distillation.init_from_teacher)
         self._line_up()
         student_dim, teacher_dim = self.model.hidden_size, teacher.hidden_size
         view_dims = {}
@@ -85,25 +84,18 @@ class DistillationTrainer(ResumableTrainer):
             self.recombination = Recombination(student_dim, teacher_dim, view_dims).to(self.device)
         # Trained beside the student, and thrown away afterwards.
         own = [] if self.recombination is None else [*self.recombination.parameters()]
-        codes_move = self.distillation.move_codes_every and isinstance(self.model.item_table, ProductCodesEmbedding)
-        if codes_move:
-            every_item = torch.arange(self.model.n_items, device=self.device)
-            self.latent = nn.Parameter(first.item_table(every_item).detach().clone())
-            self.model.item_table.follow(self.latent)
+        every_item = torch.arange(self.model.n_items, device=self.device)
+        self.latent = self.model.item_table.companion(first.item_table(every_item))
+        if self.latent is not None:
             own.append(self.latent)
         self.optimizer = self._build_optimizer(params=[*self.model.parameters(), *own])
-        if codes_move:
-            self.optimizer.register_step_post_hook(self._move_codes)
+        if self.latent is not None:
+            self.optimizer.register_step_post_hook(lambda *_: self.model.item_table.after_step(self._step))
 
     def _line_up(self) -> None:
         """Puts the teacher's items into the columns of the student's scores."""
         table = self.teacher.item_table.frozen(self.model.score_dtype)
-        self._teacher_table = table.in_order(self.model.item_table.item_order)
-
-    def _move_codes(self, *_: object) -> None:
-        """Every so many steps, items take the codes next to their rows of the full table."""
-        if self._step % self.distillation.move_codes_every == 0:
-            self.model.item_table.assign_(self.latent.detach())
+        self._teacher_table = table.in_columns_of(self.model.item_table)
 
     def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> tuple[float, dict | None]:
         """Phase 2, after phase 1 if no teacher was handed over."""
@@ -144,7 +136,7 @@ class DistillationTrainer(ResumableTrainer):
             with torch.no_grad():
                 teacher_cases = self.teacher.training_cases(interaction)
                 if weights.kd_weight > 0:
-                    teacher_scores = self._teacher_table.raw_scores(teacher_cases.case_repr, self._shared_buffer)
+                    teacher_scores = self._teacher_table.raw_scores(teacher_cases.case_repr, buffer=self._shared_buffer)
                     if teacher_cases.added is not None:
                         items, values = student.in_columns(teacher_cases.added)
                         teacher_scores.scatter_add_(1, items, values.to(teacher_scores.dtype))

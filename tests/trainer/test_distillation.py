@@ -11,7 +11,7 @@ from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.nn import RepeatScores
-from recbole_odrec.nn.item_order import order_by_similarity
+from recbole_odrec.nn.tables.item_order import order_by_similarity
 from recbole_odrec.trainer import DistillationTrainer, checkpoint
 
 SASREC = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from recbole_odrec.nn.planner import TensorTrainPlan
-from recbole_odrec.nn.tensor_train_fit import fit_cores, grid_of_cores
+from recbole_odrec.nn.tables.planner import TensorTrainPlan
+from recbole_odrec.nn.tables.tensor_train_fit import fit_cores, grid_of_cores
 
 _SWEEPS = 40  # at rank 52 the cores keep 28 % of RetailRocket's table at first, 40 % after 20, 41 % after 40
 _BLOCK = 1200  # items that may exchange cells at once: the assignment takes the cube of it

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recbole_odrec.nn.planner import TensorTrainPlan
+from recbole_odrec.nn.tables.planner import TensorTrainPlan
 
 
 def fit_cores(grid: Tensor, plan: TensorTrainPlan) -> list[Tensor]:

@@ -9,7 +9,7 @@ handed through unchanged to the last one, whatever lies between:
         G_1[i_1, (j_1, tau), rho_1] * G_2[rho_1, i_2, j_2, rho_2] * .. * G_m[rho_{m-1}, i_m, k],   j_m = k * t + tau.
 
 So STTD is a plain tensor train over a regrouped embedding, (J_1 t, J_2, .., J_m / t), with ranks r_k / t. All three
-paths below (rows, matrix, scores) use that one form; t = 1 is the ordinary tensor train.
+paths (rows, matrix, scores: `tensor_train_products`) use that one form; t = 1 is the ordinary tensor train.
 
 Dimension key: B queries, N items, D embedding, m cores, I_k / A_k item and (regrouped) embedding side of core k,
 R_k = r_k / t inner rank, t semi-tensor-product factor.
@@ -17,23 +17,57 @@ R_k = r_k / t inner rank, t semi-tensor-product factor.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from recbole_odrec.nn.item_order import checked_order
-from recbole_odrec.nn.planner import TensorTrainPlan, plan_tensor_train
-from recbole_odrec.nn.product import ScoreBuffer, product
-from recbole_odrec.nn.tensor_train_fit import fit_cores
+from recbole_odrec.errors import UserError
+from recbole_odrec.nn.product import ScoreBuffer
+from recbole_odrec.nn.table import ItemTable
+from recbole_odrec.nn.tables.item_order import checked_order, order_by_assignment, order_by_similarity
+from recbole_odrec.nn.tables.planner import TensorTrainPlan, plan_tensor_train
+from recbole_odrec.nn.tables.tensor_train_fit import fit_cores
+from recbole_odrec.nn.tables.tensor_train_products import cell_rows, cell_scores
+from recbole_odrec.parsing import key, require
 
+ITEM_ORDERS = ("none", "teacher", "assigned")
 DEFAULT_STD = 0.02
 _QUERY_BLOCK = 64  # queries scored at a time without gradients: what lies between query and scores stays small
 
 
-class SemiTensorTrainEmbedding(nn.Module):
+@dataclass(frozen=True)
+class TensorTrainSettings:
+    """The table by rate, or by shapes and ranks."""
+
+    compression_rate: float = key(30, "At least this many dense numbers for each stored one.")
+    n_cores: int = key(2, "Cores, 2 to 4.")
+    stp_factor: int = key(2, "t of the semi-tensor product; 1 is the plain tensor train.")
+    item_shape: list[int] | None = key(
+        None, "Grid of the items, e.g. [169, 241]; with dim_shape and tt_ranks instead of compression_rate."
+    )
+    dim_shape: list[int] | None = key(None, "Split of hidden_size, e.g. [16, 8].")
+    tt_ranks: int | list[int] | None = key(None, "Inner rank, e.g. 60, or the full list [1, 60, 1].")
+    item_order: str = key(
+        "none",
+        "Grid cell of each item: none (by id), teacher (items it finds similar share cores) or assigned (each where "
+        "the cores come closest to the teacher's row; with init_from_teacher). Stored, and counted.",
+    )
+
+    def __post_init__(self) -> None:
+        require(self.item_order in ITEM_ORDERS, "item_order", self.item_order, f"one of {', '.join(ITEM_ORDERS)}")
+        require(self.compression_rate > 0, "compression_rate", self.compression_rate, "a number above 0")
+        for name in ("item_shape", "dim_shape", "tt_ranks"):
+            sides = getattr(self, name)
+            listed = sides if isinstance(sides, (list, tuple)) else [] if sides is None else [sides]
+            require(all(type(side) is int and side > 0 for side in listed), name, sides, "whole numbers of at least 1")
+        if self.tt_ranks is None and (self.item_shape is not None or self.dim_shape is not None):
+            raise UserError("item_shape and dim_shape need tt_ranks too (for example --tt_ranks=60).")
+
+
+class SemiTensorTrainEmbedding(ItemTable):
     """An embedding of `n_items` rows and `embedding_dim` columns stored as `m` small cores.
 
     Args:
@@ -53,6 +87,7 @@ class SemiTensorTrainEmbedding(nn.Module):
         ValueError: shapes, ranks or order that do not fit together, with what would fit.
     """
 
+    Settings = TensorTrainSettings
     item_order: Tensor | None
 
     def __init__(
@@ -67,17 +102,33 @@ class SemiTensorTrainEmbedding(nn.Module):
         item_order: Sequence[int] | Tensor | None = None,
         std: float = DEFAULT_STD,
     ) -> None:
-        super().__init__()
+        super().__init__(n_items, embedding_dim)
         plan = TensorTrainPlan.from_shapes(n_items, embedding_dim, item_shape, dim_shape, tt_ranks, stp_factor)
         if padding_idx is not None and not 0 <= padding_idx < n_items:
             raise ValueError(f"padding_idx={padding_idx} is not a row of a table of {n_items} items.")
-        self.plan = plan
-        self.n_items, self.embedding_dim, self.padding_idx, self.std = n_items, embedding_dim, padding_idx, std
+        self.plan, self.padding_idx, self.std = plan, padding_idx, std
+        self.order_rule = "none"  # how `arrange_` learns the order
         self.tt_cores = nn.ParameterList(
             nn.Parameter(torch.empty(left, items, dims, right)) for left, items, dims, right in plan.core_shapes
         )  # each [R_{k-1}, I_k, A_k, R_k]
         self.register_buffer("item_order", None if item_order is None else checked_order(item_order, n_items))
         self.reset_parameters()
+
+    @classmethod
+    def from_settings(
+        cls, settings: TensorTrainSettings, n_items: int, embedding_dim: int, std: float
+    ) -> SemiTensorTrainEmbedding:
+        """See `ItemTable`."""
+        # The order by id stands until there is a teacher to learn it from.
+        options = {"std": std, "item_order": None if settings.item_order == "none" else torch.arange(n_items)}
+        t, shapes = settings.stp_factor, (settings.item_shape, settings.dim_shape, settings.tt_ranks)
+        if settings.tt_ranks is None:
+            rate, n_cores = settings.compression_rate, settings.n_cores
+            table = cls.from_compression_rate(n_items, embedding_dim, rate, n_cores, t, **options)
+        else:
+            table = cls(n_items, embedding_dim, *shapes, t, **options)
+        table.order_rule = settings.item_order
+        return table
 
     @classmethod
     def from_compression_rate(
@@ -121,6 +172,33 @@ class SemiTensorTrainEmbedding(nn.Module):
         for core in self.tt_cores:
             core.mul_(scale)
 
+    # ------------------------------------------------------------------ a teacher's table
+
+    @classmethod
+    def check_start(cls, settings: TensorTrainSettings, has_teacher: bool, starts_from_teacher: bool) -> None:
+        """An order that a teacher teaches needs one."""
+        if settings.item_order != "none" and not has_teacher:
+            raise UserError(
+                f"item_order={settings.item_order} without a teacher (every weight is 0): set init_from_teacher=True."
+            )
+
+    @torch.no_grad()
+    def arrange_(self, vectors: Tensor) -> None:
+        """Learns `item_order` from a teacher's rows [N, any width], by the rule of the settings."""
+        log, fits = logging.getLogger(), vectors.shape[1] == self.embedding_dim
+        if self.order_rule == "none":
+            return
+        if self.order_rule == "assigned" and fits:
+            log.info(f"student: {len(vectors) - 1:,} items look for their cells (minutes for tens of thousands)")
+            order = order_by_assignment(vectors, self.plan)
+        else:
+            if self.order_rule == "assigned":
+                log.warning(
+                    f"student: {vectors.shape[1]} columns cannot be assigned to its cells, similar items share a row"
+                )
+            order = order_by_similarity(vectors, self.plan.item_shape[-1])
+        self.item_order.copy_(order)
+
     @torch.no_grad()
     def fit_(self, matrix: Tensor, item_order: Tensor | None = None) -> float:
         """Sets the cores to approximate a given table (`tensor_train_fit`).
@@ -155,7 +233,6 @@ class SemiTensorTrainEmbedding(nn.Module):
 
     @property
     def zero_item(self) -> int | None:
-        """The column that is 0 whatever `raw_scores` gives there."""
         if self.padding_idx is None or self.item_order is None:
             return self.padding_idx
         return int(self.item_order[self.padding_idx])
@@ -165,23 +242,17 @@ class SemiTensorTrainEmbedding(nn.Module):
         """Ranks [1, r_1, .., r_{m-1}, 1] in the paper's counting."""
         return self.plan.tt_ranks
 
-    @property
-    def n_stored(self) -> int:
-        """Numbers stored: the cores, and `item_order` if there is one."""
-        return self.plan.n_parameters + (0 if self.item_order is None else self.item_order.numel())
+    def columns_of(self, ids: Tensor) -> Tensor:
+        """Cells of the items."""
+        return ids if self.item_order is None else self.item_order[ids]
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes stored, in float32."""
-        return 4 * self.n_stored
-
-    @property
-    def compression_rate(self) -> float:
-        """Dense numbers (N * D) for each stored number, a permutation counted as stored."""
-        return self.n_items * self.embedding_dim / self.n_stored
+    def rows_at(self, columns: Tensor) -> Tensor:
+        """Rows of cells, of padding's too: [...] -> [..., D]."""
+        rows = cell_rows([*self.tt_cores], self.plan, columns.reshape(-1))
+        return rows.view(*columns.shape, self.embedding_dim)
 
     def extra_repr(self) -> str:
-        return f"{self.n_items}, {self.embedding_dim}, {self.plan}, compression_rate={self.compression_rate:.1f}"
+        return f"{super().extra_repr()}, {self.plan}, compression_rate={self.compression_rate:.1f}"
 
     # ------------------------------------------------------------------ the three paths
 
@@ -201,45 +272,13 @@ class SemiTensorTrainEmbedding(nn.Module):
         # Only where it costs nothing: on an accelerator the check would wait for the device.
         if flat.device.type == "cpu" and flat.numel() and (flat.min() < 0 or flat.max() >= self.n_items):
             raise IndexError(f"item ids in [{flat.min()}, {flat.max()}] for a table of {self.n_items} rows.")
-        rows = self._cells(flat if self.item_order is None else self.item_order[flat])
+        rows = self.rows_at(self.columns_of(flat))
         if self.padding_idx is not None:
             rows = rows * (flat != self.padding_idx).unsqueeze(-1)
         return rows.view(*ids.shape, self.embedding_dim)
 
-    def _cells(self, cells: Tensor) -> Tensor:
-        """Rows of the given grid cells: [n] -> [n, D]."""
-        n, t = cells.numel(), self.plan.stp_factor
-        rows, stride = cells.new_ones(n, 1, 1, dtype=self.tt_cores[0].dtype), self.plan.n_cells
-        for core in self.tt_cores:
-            left, items, dims, right = core.shape
-            stride //= items
-            # A core's slices lie along its second axis: [R, I, A, R'] -> n x [R, A * R'].
-            slices = F.embedding(cells // stride % items, core.transpose(0, 1).reshape(items, -1))
-            rows = torch.bmm(
-                rows, slices.view(n, left, dims * right)
-            )  # [n, A_1 .. A_{k-1}, R] x [n, R, A_k R'] -> [n, .., A_k R']
-            rows = rows.reshape(n, -1, right)
-        dim_shape = self.plan.dim_shape
-        rows = rows.view(n, dim_shape[0], t, -1)  # [n, J_1, tau, rest]
-        return rows.transpose(2, 3).reshape(n, self.embedding_dim)
-
-    def to_matrix(self) -> Tensor:
-        """The full table [N, D]: for tests and small tables, never needed to train or to score."""
-        return self.forward(torch.arange(self.n_items, device=self.tt_cores[0].device))
-
     def scores(self, query: Tensor) -> Tensor:
-        """Inner products of each query with every item, without building the table.
-
-        Contracting the query with the first core leaves, for each first grid index, a small matrix that meets the
-        next core as one product: for two cores and N = 40,727, D = 128 that is 5.5 M multiply-adds and 0.76 MB of
-        weights read, against 5.2 M and 20.8 MB for the dense product.
-
-        Args:
-            query: session representations [B, D].
-
-        Returns:
-            Scores [B, N]; the padding column is exactly zero.
-        """
+        """Inner products of each query with every item, without building the table: [B, D] -> [B, N]."""
         if torch.is_grad_enabled() or len(query) <= _QUERY_BLOCK:
             return self._item_scores(query)
         scores = query.new_empty(len(query), self.n_items)  # the one large matrix of an evaluation
@@ -249,46 +288,16 @@ class SemiTensorTrainEmbedding(nn.Module):
 
     def _item_scores(self, query: Tensor) -> Tensor:
         """[B, D] -> [B, N], cut out of the cells."""
-        scores = self._cell_scores(query)
+        scores = self.raw_scores(query)
         scores = scores[:, : self.n_items] if self.item_order is None else scores.index_select(1, self.item_order)
         if self.padding_idx is not None:
             scores[:, self.padding_idx] = 0  # the product needs its factors for its gradient, never its result
         return scores
 
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
-        """Products of each query with every item, for a loss that knows what else stands there.
+        """See `ItemTable`; a column is a cell.
 
-        As `scores`, but a column is a cell (item i stands in column `item_order[i]`), columns from N on are cells
-        without an item, and the padding column (`zero_item`) holds whatever the cores give: to sort them and cut them
-        off would cost passes over the largest matrix of a training step.
-
-        Args:
-            query: [B, D].
-            dtype: precision of the products, the query's own when None; sums inside a product are float32 at least.
-            buffer: where the scores go; new memory when None.
-
-        Returns:
-            [B, M], M >= N, of that precision.
+        To sort the cells and cut off those without an item would cost passes over the largest matrix of a step.
         """
-        return self._cell_scores(query if dtype is None else query.to(dtype), buffer)
-
-    def _cell_scores(self, query: Tensor, buffer: ScoreBuffer | None = None) -> Tensor:
-        """[B, D] -> [B, I_1 * .. * I_m], in the query's precision."""
-        batch, t, dtype = query.shape[0], self.plan.stp_factor, query.dtype
-        # [B, J_1, A_2 * .. * A_m, tau] -> [B, 1 cell, A_2 * .. * A_m, J_1 * tau]: the regrouped embedding, A_1 last.
-        state = (
-            query.view(batch, self.plan.dim_shape[0], -1, t)
-            .transpose(1, 2)
-            .reshape(batch, 1, -1, self.tt_cores[0].shape[2])
-        )
-        for core, following in pairwise(self.tt_cores):
-            (left, items, dims, right), next_dims = core.shape, following.shape[2]
-            matrix = core.to(dtype).permute(2, 0, 1, 3).reshape(dims * left, items * right)
-            # [B, cells, rest, A_k R] x [A_k R, I_k R_k] -> [B, cells, A_k+1, rest', I_k, R_k]; what the next product
-            # sums over goes last, R_k innermost, so that the copy moves runs of R_k numbers.
-            state = (state @ matrix).view(batch, state.shape[1], next_dims, -1, items, right)
-            state = state.permute(0, 1, 4, 3, 2, 5).reshape(batch, state.shape[1] * items, -1, next_dims * right)
-        last = self.tt_cores[-1].to(dtype)  # [R, I_m, A_m, 1]: nothing is left beside the contracted axes
-        matrix = last.permute(1, 2, 0, 3).reshape(last.shape[1], -1)
-        # [B * cells, A_m R] x [A_m R, I_m] -> [B * cells, I_m]
-        return product(state.flatten(0, 2), matrix, buffer).view(batch, self.plan.n_cells)
+        query = query if dtype is None else query.to(dtype)
+        return cell_scores([*self.tt_cores], self.plan, query, buffer)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from recbole_odrec.nn import SemiTensorTrainEmbedding
-from recbole_odrec.nn.item_order import order_by_assignment, order_by_similarity
-from recbole_odrec.nn.tensor_train_fit import grid_of_cores
+from recbole_odrec.nn.tables.item_order import order_by_assignment, order_by_similarity
+from recbole_odrec.nn.tables.tensor_train_fit import grid_of_cores
 
 
 @pytest.mark.parametrize(("n_items", "row_length"), [(1, 4), (2, 4), (97, 8), (100, 33)])

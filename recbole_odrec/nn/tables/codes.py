@@ -10,19 +10,39 @@ Dimension key: B queries, N items, D embedding, M codebooks, K entries of each, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from recbole_odrec.nn.codes_fit import ENTRIES, ITEM_BLOCK, cluster, nearest
+from recbole_odrec.errors import UserError
 from recbole_odrec.nn.product import ScoreBuffer, product
+from recbole_odrec.nn.table import ItemTable
+from recbole_odrec.nn.tables.codes_fit import ENTRIES, ITEM_BLOCK, cluster, nearest
+from recbole_odrec.parsing import key, require
 
 DEFAULT_STD = 0.02
 _FEW_QUERIES = 16  # from here on, rows are rebuilt block by block: one product beats M look-ups a score
 
 
-class ProductCodesEmbedding(nn.Module):
+@dataclass(frozen=True)
+class CodesSettings:
+    """How small the table is, and whether its codes move."""
+
+    compression_rate: float = key(30, "At least this many dense bytes for each stored byte.")
+    move_codes_every: int = key(
+        0,
+        "Each so many steps, items take the codes next to a full table that trains along (and is then thrown away); "
+        "0: the codes stay.",
+    )
+
+    def __post_init__(self) -> None:
+        require(self.compression_rate > 0, "compression_rate", self.compression_rate, "a number above 0")
+        require(self.move_codes_every >= 0, "move_codes_every", self.move_codes_every, "a whole number of at least 0")
+
+
+class ProductCodesEmbedding(ItemTable):
     """An embedding of `n_items` rows and `embedding_dim` columns stored as `n_codes` bytes a row and their codebooks.
 
     The codebooks ship as 8-bit integers with one scale each. Training sees them rounded (the gradient passes through),
@@ -40,7 +60,7 @@ class ProductCodesEmbedding(nn.Module):
         ValueError: D cannot be cut into M parts.
     """
 
-    item_order = None  # column i of the scores is item i
+    Settings = CodesSettings
 
     def __init__(
         self,
@@ -51,17 +71,26 @@ class ProductCodesEmbedding(nn.Module):
         std: float = DEFAULT_STD,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(n_items, embedding_dim)
         if n_codes < 1 or embedding_dim % n_codes:
             raise ValueError(f"n_codes={n_codes} must divide embedding_dim={embedding_dim}.")
-        self.n_items, self.embedding_dim, self.n_codes = int(n_items), int(embedding_dim), int(n_codes)
-        self.padding_idx, self.std, self.seed = padding_idx, std, seed
+        self.n_codes, self.padding_idx, self.std, self.seed = int(n_codes), padding_idx, std, seed
         generator = torch.Generator().manual_seed(seed)
         codes = torch.randint(ENTRIES, (self.n_items, n_codes), generator=generator, dtype=torch.uint8)
         self.register_buffer("codes", codes)  # [N, M]
         self.codebooks = nn.Parameter(torch.empty(n_codes, ENTRIES, embedding_dim // n_codes))  # [M, K, W]
+        self.move_codes_every = 0
         self._latent: list[Tensor] = []  # in a list, for what is assigned bare is registered as state
         self.reset_parameters()
+
+    @classmethod
+    def from_settings(
+        cls, settings: CodesSettings, n_items: int, embedding_dim: int, std: float
+    ) -> ProductCodesEmbedding:
+        """See `ItemTable`."""
+        table = cls.from_compression_rate(n_items, embedding_dim, settings.compression_rate, std=std)
+        table.move_codes_every = settings.move_codes_every
+        return table
 
     @classmethod
     def from_compression_rate(
@@ -107,7 +136,34 @@ class ProductCodesEmbedding(nn.Module):
         self.codebooks.copy_(codebooks)
         return 1 - ((self.to_matrix() - matrix).square().sum() / matrix.square().sum()).item()
 
-    # ------------------------------------------------------------------ codes that move
+    # ------------------------------------------------------------------ a teacher's table, and codes that move
+
+    @classmethod
+    def check_start(cls, settings: CodesSettings, has_teacher: bool, starts_from_teacher: bool) -> None:
+        """Codes are those of a table."""
+        if not starts_from_teacher:
+            raise UserError("table=codes takes its codes from the teacher's table: set init_from_teacher=True.")
+
+    def check_teacher(self, width: int) -> None:
+        """And of its columns."""
+        if width != self.embedding_dim:
+            raise UserError(
+                f"table=codes: the teacher's item table has {width} columns and hidden_size={self.embedding_dim}; "
+                "codes are those of the teacher's columns: make the two agree."
+            )
+
+    def companion(self, vectors: Tensor) -> nn.Parameter | None:
+        """The full table that codes follow, to begin with the teacher's; None for codes that stay."""
+        if not self.move_codes_every:
+            return None
+        latent = nn.Parameter(vectors.detach().clone())
+        self.follow(latent)
+        return latent
+
+    def after_step(self, step: int) -> None:
+        """Every so many steps, items take the codes next to their rows of the full table."""
+        if step % self.move_codes_every == 0:
+            self.assign_(self._latent[0].detach())
 
     def follow(self, latent: Tensor) -> None:
         """From now on a table [N, D] gets the gradient of the rows as if it were the rows; `assign_` follows it."""
@@ -125,26 +181,15 @@ class ProductCodesEmbedding(nn.Module):
 
     @property
     def zero_item(self) -> int | None:
-        """The column that is 0 whatever `raw_scores` gives there."""
         return self.padding_idx
-
-    @property
-    def n_stored(self) -> int:
-        """Numbers stored: codes and codebook entries."""
-        return self.codes.numel() + self.codebooks.numel()
 
     @property
     def n_bytes(self) -> int:
         """Bytes stored: a byte a code, a byte a codebook number, four a codebook's scale."""
         return self.n_stored + 4 * self.n_codes
 
-    @property
-    def compression_rate(self) -> float:
-        """Dense bytes (4 N D) for each byte stored."""
-        return _rate(self.n_items, self.embedding_dim, self.n_codes)
-
     def extra_repr(self) -> str:
-        return f"{self.n_items}, {self.embedding_dim}, n_codes={self.n_codes}, bytes={self.n_bytes:,}"
+        return f"{super().extra_repr()}, n_codes={self.n_codes}"
 
     # ------------------------------------------------------------------ the three paths
 
@@ -176,10 +221,6 @@ class ProductCodesEmbedding(nn.Module):
         # Not `F.embedding`, whose backward pass over few rows and many ids is several times slower on a processor.
         return books.index_select(0, (codes.int() + first).flatten()).view(len(codes), self.embedding_dim)
 
-    def to_matrix(self) -> Tensor:
-        """The full table [N, D]: for tests and small tables."""
-        return self.forward(torch.arange(self.n_items, device=self.codes.device))
-
     def scores(self, query: Tensor) -> Tensor:
         """Inner products of each query with every item, without building the table: [B, D] -> [B, N]."""
         scores = self._look_up(query) if len(query) < _FEW_QUERIES else self._by_blocks(query)
@@ -198,11 +239,7 @@ class ProductCodesEmbedding(nn.Module):
         return torch.cat([query @ self._decode(block).T for block in self.codes.split(ITEM_BLOCK)], dim=1)
 
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
-        """`scores` for training, at the precision asked for: [B, D] -> [B, N], in the buffer if there is one.
-
-        A step scores hundreds of sessions: the rows are rebuilt once for all of them. What stands in the padding
-        column (`zero_item`) is for the loss to ignore.
-        """
+        """See `ItemTable`. A step scores hundreds of sessions: the rows are rebuilt once for all of them."""
         rows = self._decode(self.codes)
         for latent in self._latent:
             rows = _PassedOn.apply(rows, latent)

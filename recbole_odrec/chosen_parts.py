@@ -1,0 +1,53 @@
+"""Which parts a configuration chooses, and so which keys are whose: each part owns those of its `Settings`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from recbole_odrec.nn.table import ItemTable
+from recbole_odrec.nn.tables import TABLES
+from recbole_odrec.parts import find_part
+
+# The key that chooses a part -> the parts there are, and what one of a user's own is derived from.
+KINDS: dict[str, tuple[dict[str, type], type]] = {"table": (TABLES, ItemTable)}
+
+# What the name of a model says already; the rest is the configuration's.
+FIXED_PARTS: dict[str, dict[str, str]] = {
+    "ODRec": {},
+    "SASRecTeacher": {"table": "dense", "encoder": "sasrec"},
+    "GRU4RecTeacher": {"table": "dense", "encoder": "gru"},
+}
+
+
+def chosen_parts(values: Mapping[str, Any]) -> list[type]:
+    """The parts of one of our models, each with its `Settings`.
+
+    Args:
+        values: a configuration, plain or RecBole's, that says `model`, `table` ..
+
+    Raises:
+        UserError: no such part.
+    """
+    fixed = FIXED_PARTS[values["model"]]
+    return [find_part(kind, fixed.get(kind) or values[kind], *known) for kind, known in KINDS.items()]
+
+
+def owners_of(key: str) -> list[str]:
+    """The parts that own a key, as they are chosen: `["table=codes"]`."""
+    return [
+        f"{kind}={name}" for kind, (known, _) in KINDS.items() for name, part in known.items() if key in keys_of([part])
+    ]
+
+
+def keys_of(parts: list[type]) -> set[str]:
+    """Keys that parts own."""
+    return {field.name for part in parts for field in fields(part.Settings)}
+
+
+def possible_keys(model: str) -> set[str]:
+    """Keys of all parts that a configuration of one of our models can choose by name."""
+    fixed = FIXED_PARTS[model]
+    named = [known[fixed[kind]] if kind in fixed else known for kind, (known, _) in KINDS.items()]
+    return keys_of([part for found in named for part in (found.values() if isinstance(found, dict) else [found])])

@@ -1,0 +1,90 @@
+"""The uncompressed item table.
+
+Dimension key: B queries, N items, D embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recbole_odrec.nn.product import ScoreBuffer, product
+from recbole_odrec.nn.table import ItemTable
+from recbole_odrec.nn.unit_rows import LEAST_LENGTH, unit_rows
+from recbole_odrec.parsing import key, require
+
+
+@dataclass(frozen=True)
+class DenseSettings:
+    """How the rows of a dense table score."""
+
+    normalize_items: bool = key(False, "Rows of the item table count at length one, as in NISER and CORE.")
+    table_dropout_prob: float = key(0.0, "Dropout of the table's entries where they score in training, as in CORE.")
+
+    def __post_init__(self) -> None:
+        dropout = self.table_dropout_prob
+        require(0 <= dropout < 1, "table_dropout_prob", dropout, "a number in [0, 1)")
+
+
+class DenseEmbedding(ItemTable):
+    """A full table [N, D]; its padding row starts at zero, and the softmax sees it, as in RecBole's models.
+
+    Args:
+        n_items: rows N, padding row 0 included.
+        embedding_dim: columns D.
+        std: standard deviation of the entries after `reset_parameters`.
+        is_normalized: every row counts at length one, as in NISER and CORE (Hou et al. 2022): an item is then not
+            found more easily for having been seen more often.
+        dropout: of the entries that score in training, before the rows get their length (CORE).
+    """
+
+    Settings = DenseSettings
+
+    def __init__(
+        self, n_items: int, embedding_dim: int, std: float = 0.02, is_normalized: bool = False, dropout: float = 0.0
+    ) -> None:
+        super().__init__(n_items, embedding_dim)
+        self.std, self.is_normalized, self.dropout = std, is_normalized, dropout
+        self.weight = nn.Parameter(torch.empty(self.n_items, self.embedding_dim))
+        self.reset_parameters()
+
+    @classmethod
+    def from_settings(cls, settings: DenseSettings, n_items: int, embedding_dim: int, std: float) -> DenseEmbedding:
+        """See `ItemTable`."""
+        return cls(n_items, embedding_dim, std, settings.normalize_items, settings.table_dropout_prob)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Normal entries, zero padding row."""
+        nn.init.normal_(self.weight, std=self.std)
+        self.weight[0].zero_()
+
+    @torch.no_grad()
+    def fit_(self, matrix: Tensor) -> float:
+        """Takes a table [N, D] over, padding row apart."""
+        self.weight[1:] = matrix[1:]
+        return 1 - ((self.to_matrix() - matrix).square().sum() / matrix.square().sum()).item()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Rows of the table: ids [...] -> [..., D]."""
+        return self._at_length(F.embedding(ids, self.weight, padding_idx=0))
+
+    def to_matrix(self) -> Tensor:
+        """The table [N, D]."""
+        return self._at_length(self.weight)
+
+    def _at_length(self, rows: Tensor) -> Tensor:
+        return F.normalize(rows, dim=-1, eps=LEAST_LENGTH) if self.is_normalized else rows
+
+    def scores(self, query: Tensor) -> Tensor:
+        """Inner products of queries [B, D] with every item: [B, N]."""
+        return query @ self.to_matrix().T  # [B, D] x [D, N] -> [B, N]
+
+    def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
+        """See `ItemTable`; the table's dropout is drawn here, in training."""
+        dropout = self.dropout if self.training else 0.0
+        rows = unit_rows(self.weight, dropout, dtype) if self.is_normalized else F.dropout(self.weight, dropout)
+        return product(query, rows, buffer, dtype)
