@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.session_recommender import SessionRecommender
-from recbole_odrec.nn import GRUEncoder, SemiTensorTrainEmbedding
+from recbole_odrec.nn import GRUEncoder
 
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -30,17 +30,14 @@ class _Program(nn.Module):
     def __init__(self, model: SessionRecommender, topk: int) -> None:
         super().__init__()
         self.model, self.topk = model, topk
-        order = getattr(model.item_table, "item_order", None)
-        self.register_buffer("old_ids", None if order is None else torch.argsort(order))
+        every_item = torch.arange(model.n_items)
+        columns = model.item_table.columns_of(every_item)  # the bundle's ids
+        is_same = torch.equal(columns, every_item)
+        self.register_buffer("old_ids", None if is_same else torch.argsort(columns))
 
     def forward(self, item_seq: Tensor) -> tuple[Tensor, Tensor]:
         """[1, L] -> ids [1, k], scores [1, k]."""
-        table = self.model.item_table
-        if isinstance(table, SemiTensorTrainEmbedding):  # its own forward looks at the ids, which tracing cannot
-            rows = table._cells(item_seq.reshape(-1)).view(*item_seq.shape, -1)
-        else:
-            rows = table(item_seq)
-        scores = self.model.scores_of(item_seq, rows)
+        scores = self.model.scores_of(item_seq, self.model.item_table.rows_at(item_seq))
         if self.old_ids is not None:
             scores = scores.index_select(1, self.old_ids)
         scores = torch.cat([torch.full_like(scores[:, :1], -torch.inf), scores[:, 1:]], dim=1)

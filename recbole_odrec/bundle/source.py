@@ -20,7 +20,6 @@ from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.session_recommender import SessionRecommender
-from recbole_odrec.nn import SemiTensorTrainEmbedding
 from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.trainer import checkpoint
 
@@ -136,14 +135,12 @@ def _rebuild_model(state: dict[str, Any], config: Config, train: SessionDataset,
 
 
 def _new_ids(model: nn.Module, path: Path) -> np.ndarray:
-    """Ids of the bundle are grid cells, so that an item order costs nothing: the list of tokens holds it."""
-    table = getattr(model, "item_table", None)
-    if not isinstance(table, SemiTensorTrainEmbedding) or table.item_order is None:
-        return np.arange(model.n_items)
-    order = table.item_order.numpy()
-    if order[0] != 0:
-        raise UserError(f"{path}: its item_order moves padding to cell {order[0]}; expected it in cell 0.")
-    return order
+    """Ids of the bundle are columns of the item table, so that an order costs nothing: the list of tokens holds it."""
+    ids = torch.arange(model.n_items)
+    columns = model.item_table.columns_of(ids) if isinstance(model, SessionRecommender) else ids
+    if columns[0] != 0:
+        raise UserError(f"{path}: its item table has padding in column {columns[0]}, expected in column 0.")
+    return columns.numpy()
 
 
 def _run_metrics(path: Path) -> dict[str, Any] | None:
