@@ -15,6 +15,7 @@ from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
+from recbole_odrec.files import remove_temporary
 from recbole_odrec.parsing import parse
 from recbole_odrec.phases import build_model, finish, phase_report, start_logging
 from recbole_odrec.registry import OUR_MODELS
@@ -61,7 +62,10 @@ def run(
     test_data = test_data if tests else None
     _check_models(config, train_data)
     # Only now, with all input checked, does the run write anything.
-    run_dir = run_dir or new_run_folder(config, identity)
+    if run_dir is None:
+        run_dir = new_run_folder(config, identity)
+    else:
+        remove_temporary(run_dir)
     start_logging(config, train_data)
     if config["model"] == "ODRec":
         phases = _run_odrec(config, run_dir, train_data, valid_data, test_data, bool(resume))

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.files import check_zip
 
 _ALLOWED = {
     ("collections", "OrderedDict"): OrderedDict,
@@ -57,11 +58,13 @@ def read_recbole_checkpoint(path: Path) -> dict[str, Any]:
         UserError: no such file, or not such a checkpoint.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("constants.pkl") for name in archive.namelist()):
-                raise ValueError("a TorchScript archive")
         module = SimpleNamespace(Unpickler=_Unpickler, __name__="recbole_odrec.bundle.recbole_pickle")
-        state = torch.load(path, map_location="cpu", pickle_module=module, weights_only=False)
+        with path.open("rb") as file:
+            check_zip(file)
+            if any(name.endswith("constants.pkl") for name in zipfile.ZipFile(file).namelist()):
+                raise ValueError("a TorchScript archive")
+            file.seek(0)
+            state = torch.load(file, map_location="cpu", pickle_module=module, weights_only=False)
         config = state["config"].state["final_config_dict"]
         weights = {name: tensor for name, tensor in state["state_dict"].items() if isinstance(tensor, torch.Tensor)}
         if not weights:

@@ -1,4 +1,4 @@
-"""Checkpoints of tensors and plain types only: written atomically, loaded without executing anything.
+"""Checkpoints of tensors and plain types only: written atomically, verified, loaded without executing anything.
 
 RecBole pickles its whole Config, which torch >= 2.6 refuses to load and nobody should.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 
 from recbole_odrec.errors import UserError
-from recbole_odrec.files import json_plain, write_atomically
+from recbole_odrec.files import check_zip, json_plain, write_atomically
 
 FORMAT = "recbole_odrec checkpoint 1"
 
@@ -30,18 +29,20 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Loads a checkpoint onto the CPU.
+    """Loads a checkpoint onto the CPU; one flipped bit of it would be another network.
 
     Raises:
-        UserError: the file is missing, truncated, or not one of ours.
+        UserError: the file is missing, damaged anywhere, or not one of ours.
     """
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is not a readable recbole_odrec checkpoint ({reason[:120]}).") from error
+        with path.open("rb") as file:
+            check_zip(file)
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in any way there is
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UserError(f"{path} is not a readable recbole_odrec checkpoint ({reason}).") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(f"{path} is not a checkpoint of this version of recbole_odrec (expected `{FORMAT}`).")
     return state

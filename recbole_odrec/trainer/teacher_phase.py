@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 from recbole.config import Config
 from recbole.data.dataloader import TrainDataLoader
 from recbole.utils import init_seed
-from torch import nn
+from torch import Tensor, nn
 
 from recbole_odrec.config import model_keys, teacher_config
 from recbole_odrec.data.window_loader import SessionWindowLoader
@@ -149,8 +150,15 @@ def _provide(
     cached = Path(config["checkpoint_dir"]) / "teachers" / name
     is_begun = (run_dir / phase / "last.pth").is_file()
     if config["teacher_cache"] and not is_begun and (cached / "best.pth").is_file():
-        log.info(f"{phase}: reusing {cached}, trained with the same data, configuration and seed")
-        return _loaded(ResumableTrainer(plan.config, plan.model, run_dir, phase), cached / "best.pth", "cache")
+        try:
+            items = checkpoint.item_fingerprint(train_data._dataset)
+            trainer = ResumableTrainer(plan.config, plan.model, run_dir, phase)
+            reused = _loaded(trainer, cached / "best.pth", "cache", items)
+        except UserError as error:
+            log.warning(f"{phase}: trained anew, the one in the cache is of no use: {error}")
+        else:
+            log.info(f"{phase}: reusing {cached}, trained with the same data, configuration and seed")
+            return reused
     run_dir.mkdir(parents=True, exist_ok=True)
     with phase_log(run_dir, phase):
         trainer = ResumableTrainer(plan.config, plan.model, run_dir, phase)
@@ -216,15 +224,31 @@ def _phase_data(model: nn.Module, phase_config: Config, train_data: Any) -> Any:
     return TrainDataLoader(phase_config, dataset, None, shuffle=train_data.shuffle)
 
 
-def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source) -> TeacherPhase:
+def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source, items: str | None = None) -> TeacherPhase:
+    """The model with the weights of a file, which must be of these items where they are given.
+
+    Raises:
+        UserError: the file is of no use; the model is as it was.
+    """
     state = checkpoint.load(best_file)
-    trainer.model.load_state_dict(state["state_dict"])
     last = best_file.with_name("last.pth")
     history = checkpoint.load(last) if last.is_file() else {}
+    if items is not None:
+        model = trainer.model
+        stored = {"model": state["model"], "items": state["items"], "weights": _shapes(state["state_dict"])}
+        asked = {"model": type(model).__name__, "items": items, "weights": _shapes(model.state_dict())}
+        others = [name for name in asked if stored[name] != asked[name]]
+        if others:
+            raise UserError(f"{best_file} is of other {' and '.join(others)} than asked for.")
+    trainer.model.load_state_dict(state["state_dict"])
     trainer.best_epoch = state["epoch"]
     trainer.epoch_seconds = list(history.get("epoch_seconds", []))
     trainer.loss_history = list(history.get("loss_history", []))
     return TeacherPhase(_served(trainer.model), trainer, {"source": source, "checkpoint": str(best_file)})
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    return {name: list(weight.shape) for name, weight in weights.items()}
 
 
 def _served(model: nn.Module) -> nn.Module:

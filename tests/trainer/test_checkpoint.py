@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from recbole_odrec.errors import UserError
-from recbole_odrec.files import write_atomically
+from recbole_odrec.files import remove_temporary, write_atomically
 from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.trainer import checkpoint
 
@@ -28,6 +29,84 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert [file.name for file in tmp_path.iterdir()] == ["last.pth"]
     (tmp_path / "plain").touch()
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # others may read it where they may read files
+
+
+def small_checkpoint(path: Path) -> dict:
+    weights = {f"layer.{part}": torch.randn(4, 3) for part in ("weight", "bias")}
+    state = {"model": "ODRec", "config": {"topk": [5], "a": None}, "epoch": 3, "items": "0" * 12, "state_dict": weights}
+    checkpoint.save(path, state)
+    return checkpoint.load(path)
+
+
+def same(left: object, right: object) -> bool:
+    """Bit for bit, tensors included."""
+    if isinstance(left, torch.Tensor):
+        return isinstance(right, torch.Tensor) and left.dtype == right.dtype and torch.equal(left, right)
+    if isinstance(left, dict):
+        return isinstance(right, dict) and [*left] == [*right] and all(same(left[key], right[key]) for key in left)
+    return type(left) is type(right) and left == right
+
+
+def test_a_damaged_checkpoint_is_refused_or_what_it_was(tmp_path: Path) -> None:
+    """Flips of one bit and cuts all over the file: an error of one line that names it, or the very same content.
+
+    Every bit of the first entry in the zip's list of parts is tried: two readers may take it differently.
+    """
+    path, drawn = tmp_path / "best.pth", random.Random(5)
+    whole = small_checkpoint(path)
+    content = path.read_bytes()
+    weights = content.find(whole["state_dict"]["layer.weight"].numpy().tobytes())
+    assert weights > 0
+    flips = [(weights + 3, 6), *((drawn.randrange(len(content)), drawn.randrange(8)) for _ in range(600))]
+    listed = content.find(b"PK\x01\x02")
+    flips += itertools.product(range(listed, content.find(b"PK\x01\x02", listed + 1)), range(8))
+    refused = []
+    for place, bit in flips:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << bit
+        path.write_bytes(damaged)
+        refused.append(is_refused_or(path, whole))
+    assert refused[0], "an exponent's bit"
+    assert sum(refused) > 300
+    for length in {0, 1, 22, *(drawn.randrange(len(content)) for _ in range(100)), len(content) - 1}:
+        path.write_bytes(content[:length])
+        assert is_refused_or(path, whole), length
+    for added in (content + b"x", b"x" + content, content + content):
+        path.write_bytes(added)
+        is_refused_or(path, whole)
+
+
+def is_refused_or(path: Path, whole: dict) -> bool:
+    """Whether a checkpoint is refused; asserts that it is `whole` otherwise."""
+    try:
+        loaded = checkpoint.load(path)
+    except UserError as error:
+        message = str(error)
+    else:
+        assert same(loaded, whole)
+        return False
+    assert str(path) in message
+    assert "\n" not in message
+    return True
+
+
+def test_a_file_without_checksums_is_no_checkpoint(tmp_path: Path) -> None:
+    """PyTorch's format of old, one pickle after the other, carries none."""
+    path = tmp_path / "best.pth"
+    state = small_checkpoint(path)
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match=r"best\.pth is not a readable recbole_odrec checkpoint"):
+        checkpoint.load(path)
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
+    left = [tmp_path / "student" / ".last.pth.0123456789ab", tmp_path / ".result.json.ba9876543210"]
+    kept = [tmp_path / "student" / "last.pth", tmp_path / ".hidden", tmp_path / "student" / ".last.pth.mine"]
+    (tmp_path / "student").mkdir()
+    for path in (*left, *kept):
+        path.touch()
+    remove_temporary(tmp_path)
+    assert [path.exists() for path in (*left, *kept)] == [False, False, True, True, True]
 
 
 def test_random_state_comes_back_through_a_file(tmp_path: Path) -> None:

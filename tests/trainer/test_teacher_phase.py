@@ -54,6 +54,38 @@ def test_a_teacher_is_reused_only_for_the_same_data_configuration_and_seed(go, c
     assert go(kd_weight=0.5, compression_rate=3)["phases"]["teacher"]["source"] == "cache"
 
 
+def test_a_cached_teacher_that_is_damaged_or_another_is_trained_anew(go, caplog) -> None:
+    """The same numbers as without a cache, one line in the log, and a whole one in the cache afterwards."""
+    first = go()["phases"]
+    folder = next(Path("saved/teachers").iterdir())
+    content = {name: (folder / name).read_bytes() for name in ("best.pth", "last.pth")}
+    flipped = bytearray(content["best.pth"])
+    flipped[len(flipped) // 2] ^= 4
+    state = checkpoint.load(folder / "best.pth")
+    narrow = {**state["state_dict"], "readout.query": torch.zeros(3)}
+    cases = {
+        "best.pth is not a readable recbole_odrec checkpoint": ("best.pth", bytes(flipped)),
+        "last.pth is not a readable recbole_odrec checkpoint": ("last.pth", content["last.pth"][:-9]),
+        "is of other model than asked for": ("best.pth", {**state, "model": "GRU4RecTeacher"}),
+        "is of other items than asked for": ("best.pth", {**state, "items": "0" * 12}),
+        "is of other weights than asked for": ("best.pth", {**state, "state_dict": narrow}),
+    }
+    for message, (name, damage) in cases.items():
+        if isinstance(damage, bytes):
+            (folder / name).write_bytes(damage)
+        else:
+            checkpoint.save(folder / name, damage)
+        caplog.clear()
+        again = go()["phases"]
+        lines = [record.getMessage() for record in caplog.records if "trained anew" in record.getMessage()]
+        assert len(lines) == 1
+        assert message in lines[0]
+        assert "\n" not in lines[0]
+        assert again["teacher"]["source"] == "trained"
+        assert [again[phase]["test"] for phase in again] == [first[phase]["test"] for phase in first]
+    assert go()["phases"]["teacher"]["source"] == "cache"
+
+
 def test_who_asks_for_bfloat16_where_it_is_slow_is_told_so(go, caplog, monkeypatch: pytest.MonkeyPatch) -> None:
     for is_quick in (True, False):
         monkeypatch.setattr("recbole_odrec.phases.is_quick_in_bfloat16", lambda device, quick=is_quick: quick)
