@@ -7,11 +7,17 @@ bundle and its checksums makes a new bundle.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from recbole_odrec.errors import UserError
 
@@ -20,10 +26,10 @@ FORMAT_VERSION = 1
 MANIFEST, MODEL, PROGRAM = "manifest.json", "model.onnx", "model.pte"
 ITEMS, TITLES, LICENSE = "items.txt", "titles.txt", "LICENSE"
 
+MOST_BYTES = 2**31  # of any file: more than one ONNX file can hold
+_MOST_MANIFEST_BYTES = 2**20
+_MOST = 2**31 - 1  # items, positions
 _PIECE = 2**18  # bytes in memory while a file is verified
-
-# Where a value of another kind would change what is served or raise far from its cause.
-_KINDS: dict[str, type] = {"n_items": int, "max_length": int, "topk": int, "files": dict}
 
 
 class BundleError(UserError):
@@ -58,34 +64,109 @@ def write_manifest(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Reads and checks the manifest itself: JSON, format and version, checksum, kinds of values.
+    """Reads and checks the manifest itself: JSON, format and version, checksum, values.
 
     Raises:
         BundleError: whatever is wrong with it.
     """
     path = folder / MANIFEST
     try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        with open_regular(path, _MOST_MANIFEST_BYTES) as file:
+            text = file.read(_MOST_MANIFEST_BYTES).decode()
+        values = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
+        checksum = _checksum(values) if isinstance(values, dict) else None
+    except (FileNotFoundError, NotADirectoryError):
         raise BundleError(
             f"{folder} is not a bundle: it has no {MANIFEST}; make one with recbole-odrec export."
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"not readable as JSON ({type(error).__name__})") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
+    if checksum is None or values.get("format") != FORMAT:
         raise BundleError(f"{path} is not the manifest of a bundle (expected format `{FORMAT}`).")
     version = values.get("format_version")
-    if version != FORMAT_VERSION or isinstance(version, bool):
+    if type(version) is not int or version != FORMAT_VERSION:
         raise BundleError(
-            f"{folder} is a bundle of format version {version!r}, this runtime reads {FORMAT_VERSION}: export it "
+            f"{folder} is a bundle of format version {version!r:.60}, this runtime reads {FORMAT_VERSION}: export it "
             "again, or install the version of recbole_odrec that made it."
         )
-    if values.get("checksum") != _checksum(values):
+    if values.get("checksum") != checksum:
         raise _damaged(path, "its content does not match its checksum")
-    for key, kind in _KINDS.items():
-        if not isinstance(values.get(key), kind) or isinstance(values[key], bool):
-            raise _damaged(path, f"`{key}` is missing or of a wrong type")
+    for key, (expected, is_right) in _RULES.items():
+        if not is_right(values):
+            raise _damaged(path, f"`{key}` is {values.get(key)!r:.60}, expected {expected}")
     return values
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(values := dict(pairs)) < len(pairs):
+        raise ValueError("a name stands twice")
+    return values
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise ValueError("not a finite number")
+    return value
+
+
+def _is_count(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _are_files(files: Any) -> bool:
+    return (
+        isinstance(files, dict)
+        and {MODEL, ITEMS} <= set(files)
+        and all(
+            re.fullmatch(r"\w[\w.-]*", name)
+            and name != MANIFEST
+            and isinstance(entry, dict)
+            and _is_count(entry.get("bytes"), 0, MOST_BYTES)
+            and re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256")))
+            for name, entry in files.items()
+        )
+    )
+
+
+# What a value must be, where another one would change what is served or raise far from its cause; in this order.
+_RULES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
+    "n_items": (f"1 to {_MOST}", lambda values: _is_count(values.get("n_items"), 1, _MOST)),
+    "max_length": (f"1 to {_MOST}", lambda values: _is_count(values.get("max_length"), 1, _MOST)),
+    "topk": ("1 to n_items", lambda values: _is_count(values.get("topk"), 1, values["n_items"])),
+    "files": (
+        f"plain names, {MODEL} and {ITEMS} among them, each with `bytes` and `sha256`",
+        lambda values: _are_files(values.get("files")),
+    ),
+}
+
+
+@contextmanager
+def open_regular(path: Path, most: int = MOST_BYTES) -> Iterator[BinaryIO]:
+    """Opens a regular file; what could wait or never end (a pipe, a device, a folder) is not opened.
+
+    A link counts as the file it leads to: the caches of model hubs are made of links, and what a bundle's file says is
+    checked whatever its place.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+
+    Raises:
+        OSError: no such file, not a regular one, larger than that, or not readable.
+    """
+    _require_regular(path.stat(), most)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        _require_regular(os.fstat(file.fileno()), most)  # the name may mean another file by now
+        yield file
+
+
+def _require_regular(status: os.stat_result, most: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    if status.st_size > most:
+        raise OSError(errno.EFBIG, f"{status.st_size:,} bytes, at most {most:,} are read")
 
 
 def verify_file(folder: Path, manifest: Mapping[str, Any], name: str) -> None:
@@ -94,23 +175,11 @@ def verify_file(folder: Path, manifest: Mapping[str, Any], name: str) -> None:
     Raises:
         BundleError: it is missing, or not the file that was exported.
     """
-    path = folder / name
-    try:
-        expected = manifest["files"][name]
-        size, digest = expected["bytes"], expected["sha256"]
-    except (KeyError, TypeError):
-        raise _damaged(folder / MANIFEST, f"it does not list {name}") from None
     found = hashlib.sha256()
-    try:
-        if path.stat().st_size != size:
-            raise _damaged(path, f"{path.stat().st_size} bytes, expected {size}")
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                found.update(piece)
-    except OSError as error:
-        raise _damaged(path, f"cannot be read ({type(error).__name__})") from error
-    if found.hexdigest() != digest:
-        raise _damaged(path, "its SHA-256 is not the one in the manifest")
+    with _listed(folder, manifest, name) as (file, size, digest):
+        for _ in range(0, size, _PIECE):
+            found.update(file.read(_PIECE))
+        _require_digest(folder / name, found.hexdigest(), digest)
 
 
 def read_file(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes:
@@ -119,13 +188,29 @@ def read_file(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes:
     Raises:
         BundleError: as `verify_file`.
     """
-    try:
-        content = (folder / name).read_bytes()
-    except OSError as error:
-        raise _damaged(folder / name, f"cannot be read ({type(error).__name__})") from error
-    if sha256(content) != manifest["files"][name]["sha256"]:
-        raise _damaged(folder / name, "its SHA-256 is not the one in the manifest")
+    with _listed(folder, manifest, name) as (file, size, digest):
+        content = file.read(size)
+        _require_digest(folder / name, sha256(content), digest)
     return content
+
+
+@contextmanager
+def _listed(folder: Path, manifest: Mapping[str, Any], name: str) -> Iterator[tuple[BinaryIO, int, str]]:
+    """An open file of the bundle, of the size and with the SHA-256 that the manifest has for it."""
+    path, expected = folder / name, manifest["files"][name]
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != expected["bytes"]:
+                raise _damaged(path, f"{size} bytes, expected {expected['bytes']}")
+            yield file, size, expected["sha256"]
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror})") from error
+
+
+def _require_digest(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise _damaged(path, "its SHA-256 is not the one in the manifest")
 
 
 def _damaged(path: Path, reason: str) -> BundleError:

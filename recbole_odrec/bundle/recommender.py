@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from recbole_odrec.bundle.manifest import ITEMS, MODEL, TITLES, BundleError, read_file, read_manifest, verify_file
-from recbole_odrec.bundle.tokens import TokenTable
+from recbole_odrec.bundle.histories import checked_ids, checked_tokens, is_list
+from recbole_odrec.bundle.manifest import ITEMS, MODEL, TITLES, BundleError, read_manifest, verify_file
+from recbole_odrec.bundle.onnx_session import open_session, run_model
+from recbole_odrec.bundle.tokens import Lines, TokenTable, read_table
 
 # Sessions are scored together as long as their scores stay within this many numbers (64 MB).
 _SCORES_AT_ONCE = 16_000_000
+_LOOKED_UP_AT_ONCE = 4096  # tokens
 
 
 class Recommendation(NamedTuple):
@@ -39,7 +43,8 @@ class Recommendations(list[Recommendation]):
     """An answer, best item first.
 
     Attributes:
-        unknown: tokens of the history that the model has never seen; they were skipped.
+        unknown: tokens that the model has never seen and that were skipped, oldest first. A history is looked up
+            from its end only until `max_length` known items are found; what is older is not looked at.
     """
 
     def __init__(self, items: Iterable[Recommendation], unknown: Sequence[str]) -> None:
@@ -50,7 +55,9 @@ class Recommendations(list[Recommendation]):
 class Recommender:
     """A verified bundle, ready to recommend.
 
-    Checks, in this order: manifest, format version, size and SHA-256 of each file, the model itself.
+    Checks, in this order: manifest, format version, size and SHA-256 of each file, the model itself; item tokens and
+    titles when first needed; every answer of the model. These find accidents. They are no protection from a model made
+    to do harm: ONNX Runtime runs what it is given, so load bundles from people you trust.
 
     Args:
         folder: a bundle written by `recbole-odrec export`.
@@ -60,7 +67,8 @@ class Recommender:
         manifest: content of `manifest.json`.
 
     Raises:
-        BundleError: the folder is no bundle, of another version, or not as it was exported.
+        BundleError: the folder is no bundle, of another version, or not as it was exported. (A `UserError`, which is
+            a `ValueError`: one line, from every method and whatever it was given.)
 
     Example:
         >>> recommender = Recommender("my_bundle")
@@ -69,12 +77,15 @@ class Recommender:
     """
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:
-        self.folder = Path(folder)
+        try:
+            self.folder = Path(folder)
+        except TypeError:
+            raise BundleError(f"folder={folder!r:.60}, expected the path of a bundle.") from None
         self.manifest = read_manifest(self.folder)
         self.n_items: int = self.manifest["n_items"]
         self.max_length: int = self.manifest["max_length"]
         self.topk: int = self.manifest["topk"]
-        for name in sorted({*self.manifest["files"], MODEL, ITEMS}):
+        for name in sorted(self.manifest["files"]):
             verify_file(self.folder, self.manifest, name)
         self._session = open_session(self.folder / MODEL, threads)
         _return_free_memory()
@@ -82,19 +93,12 @@ class Recommender:
     @cached_property
     def tokens(self) -> TokenTable:
         """Item tokens; made when first needed, so that who works with ids never pays for it."""
-        try:
-            table = TokenTable(read_file(self.folder, self.manifest, ITEMS))
-        except ValueError as error:
-            raise BundleError(f"{self.folder / ITEMS}: {error}; export the bundle again.") from error
-        if len(table) != self.n_items:
-            raise BundleError(f"{self.folder / ITEMS}: {len(table)} items, the manifest says {self.n_items}.")
-        return table
+        return read_table(TokenTable, self.folder, self.manifest, ITEMS)
 
     @cached_property
-    def _titles(self) -> list[str]:
-        if TITLES not in self.manifest["files"]:
-            return []
-        return read_file(self.folder, self.manifest, TITLES).decode(errors="replace").split("\n")
+    def _titles(self) -> Lines | None:
+        has_titles = TITLES in self.manifest["files"]
+        return read_table(Lines, self.folder, self.manifest, TITLES) if has_titles else None
 
     def recommend(self, history: Sequence[str | int], k: int = 20, exclude_seen: bool = False) -> Recommendations:
         """The k best next items of one session.
@@ -117,24 +121,25 @@ class Recommender:
         self, histories: Sequence[Sequence[str | int]], k: int = 20, exclude_seen: bool = False
     ) -> list[Recommendations]:
         """`recommend` for many sessions; an error names the session it is about."""
-        if isinstance(histories, (str, bytes)) or not isinstance(histories, (Sequence, np.ndarray)):
+        if not is_list(histories):
             raise BundleError(f"histories={histories!r:.60}, expected a list of histories.")
-        self._check_k(k)
-        known, unknown = [], []
+        self._check(k, exclude_seen)
+        rows, unread, unknown = [], [], []
         for number, history in enumerate(histories):
-            words = _checked_tokens(history, number)
-            ids = self.tokens.find_all(words)
-            known.append([item for item in ids if item])
-            unknown.append([word for word, item in zip(words, ids, strict=True) if not item])
-            if not known[-1]:
+            words = checked_tokens(history, number)
+            ids = self._look_up(words)
+            rows.append(np.array([item for item in ids if item], np.int64))
+            unread.append(set(words[: -len(ids)]) if exclude_seen and len(ids) < len(words) else ())
+            unknown.append([word for word, item in zip(words[-len(ids) :], ids, strict=True) if not item])
+            if not len(rows[-1]):
                 what = f"none of its {len(words)} items is known" if words else "it is empty"
                 raise BundleError(
                     f"history {number}: {what}, so there is nothing to go by; show popular items instead."
                 )
-        ids, scores = self.recommend_ids(known, k, exclude_seen)
+        ids, scores = self._answers(rows, exclude_seen)
         return [
-            Recommendations(self._named(row, row_scores), skipped)
-            for row, row_scores, skipped in zip(ids, scores, unknown, strict=True)
+            Recommendations(islice(self._named(row, row_scores, left_out), k), skipped)
+            for row, row_scores, left_out, skipped in zip(ids, scores, unread, unknown, strict=True)
         ]
 
     def recommend_ids(
@@ -146,58 +151,57 @@ class Recommender:
             ids int64 [B, k] and scores float32 [B, k], best first; id 0 with score -inf where the catalogue is too
             small. Equal scores come in the order of ids.
         """
-        self._check_k(k)
-        if not isinstance(exclude_seen, (bool, np.bool_)):
-            raise BundleError(f"exclude_seen={exclude_seen!r}, expected True or False.")
-        rows = []
-        for number, history in enumerate(histories):
-            row = np.asarray(history)
-            if row.ndim != 1 or not len(row) or row.dtype.kind not in "iu":
-                raise BundleError(f"history {number}: expected a list of at least one item id, a whole number.")
-            if row.min() < 1 or row.max() > self.n_items:
-                raise BundleError(f"history {number}: item ids go from 1 to {self.n_items}.")
-            rows.append(row.astype(np.int64))
-        if not rows:
-            return np.zeros((0, k), np.int64), np.zeros((0, k), np.float32)
-        at_once = max(1, _SCORES_AT_ONCE // self.n_items)
-        parts = [self._run(rows[start : start + at_once], exclude_seen) for start in range(0, len(rows), at_once)]
-        ids, scores = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+        self._check(k, exclude_seen)
+        if not is_list(histories):
+            raise BundleError(f"histories={histories!r:.60}, expected a list of histories.")
+        rows = [checked_ids(history, number, self.n_items) for number, history in enumerate(histories)]
+        ids, scores = self._answers([row[-self.max_length :] for row in rows], exclude_seen)
+        for number, row in enumerate(rows if exclude_seen else []):
+            # What lies beyond the maximum never reached the model, yet must not be recommended as unseen.
+            if len(row) > self.max_length:
+                seen = set(row[: -self.max_length].tolist())
+                ids[number], scores[number] = _without(seen, ids[number], scores[number])
         return ids[:, :k], scores[:, :k]
 
     # ------------------------------------------------------------------ the model
 
-    def _run(self, rows: list[np.ndarray], exclude_seen: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and scores [B, K] of sessions that fit into memory together."""
-        lengths = [min(len(row), self.max_length) for row in rows]
-        item_seq = np.zeros((len(rows), max(lengths)), np.int64)  # [B, L], padded on the right
-        for padded, row, length in zip(item_seq, rows, lengths, strict=True):
-            padded[:length] = row[-length:]
-        feed = {"item_seq": item_seq, "exclude_seen": np.asarray(exclude_seen)}
-        ids, scores = self._session.run(["item_ids", "scores"], feed)
-        # As unsigned numbers, negative ids are too large as well.
-        if np.isnan(scores).any() or (ids.view(np.uint64) > self.n_items).any():
-            raise BundleError(f"{self.folder / MODEL} gives scores or items that cannot be; export it again.")
-        if exclude_seen:
-            for number, row in enumerate(rows):
-                # What lies beyond the maximum never reached the model, yet must not be recommended as unseen.
-                if len(row) > self.max_length:
-                    seen = set(row[: -self.max_length].tolist())
-                    ids[number], scores[number] = _without(seen, ids[number], scores[number])
+    def _answers(self, rows: list[np.ndarray], exclude_seen: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and scores [B, K] of sessions of at most `max_length` ids, as many at once as fit into memory."""
+        ids = np.zeros((len(rows), self.topk), np.int64)
+        scores = np.zeros((len(rows), self.topk), np.float32)
+        at_once = max(1, _SCORES_AT_ONCE // max(self.n_items, *map(len, rows), 1))
+        for start in range(0, len(rows), at_once):
+            some = rows[start : start + at_once]
+            item_seq = np.zeros((len(some), max(map(len, some))), np.int64)  # [B, L], padded on the right
+            for padded, row in zip(item_seq, some, strict=True):
+                padded[: len(row)] = row
+            part = slice(start, start + len(some))
+            ids[part], scores[part] = run_model(self._session, item_seq, exclude_seen, self.n_items, self.topk)
         return ids, scores
 
-    def _check_k(self, k: int) -> None:
+    def _look_up(self, words: list[str]) -> list[int]:
+        """Ids of the last words, 0 for unknown ones: as many words as hold `max_length` known items, or all."""
+        blocks: list[list[int]] = []
+        n_known, end = 0, len(words)
+        while end and n_known < self.max_length:
+            start = max(0, end - _LOOKED_UP_AT_ONCE)
+            blocks.append(self.tokens.find_all(words[start:end]))
+            n_known, end = n_known + len(blocks[-1]) - blocks[-1].count(0), start
+        ids = list(chain.from_iterable(reversed(blocks)))
+        known = [place for place, item in enumerate(ids) if item]
+        return ids[known[-self.max_length] :] if len(known) > self.max_length else ids
+
+    def _check(self, k: int, exclude_seen: bool) -> None:
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= self.topk:
-            raise BundleError(f"k={k!r}, expected 1 to {self.topk}; for more, export with a larger --topk.")
+            raise BundleError(f"k={k!r:.60}, expected 1 to {self.topk}; for more, export with a larger --topk.")
+        if not isinstance(exclude_seen, (bool, np.bool_)):
+            raise BundleError(f"exclude_seen={exclude_seen!r:.60}, expected True or False.")
 
-    def _named(self, ids: np.ndarray, scores: np.ndarray) -> list[Recommendation]:
-        return [
-            Recommendation(self.tokens[item], float(score), self._title(item))
-            for item, score in zip(ids.tolist(), scores, strict=True)
-            if item
-        ]
-
-    def _title(self, item: int) -> str | None:
-        return (self._titles[item - 1] or None) if item <= len(self._titles) else None
+    def _named(self, ids: np.ndarray, scores: np.ndarray, left_out: Collection[str]) -> Iterator[Recommendation]:
+        for item, score in zip(ids.tolist(), scores.tolist(), strict=True):
+            if item and (token := self.tokens[item]) not in left_out:
+                title = self._titles[item] if self._titles else ""
+                yield Recommendation(token, score, title or None)
 
 
 def _without(seen: set[int], ids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -206,46 +210,6 @@ def _without(seen: set[int], ids: np.ndarray, scores: np.ndarray) -> tuple[np.nd
     order = np.argsort(~is_kept, kind="stable")
     is_kept = is_kept[order]
     return ids[order] * is_kept, np.where(is_kept, scores[order], -np.inf)
-
-
-def _checked_tokens(history: Any, number: int) -> list[str]:
-    if isinstance(history, (str, bytes)) or not isinstance(history, (Sequence, np.ndarray)):
-        raise BundleError(f"history {number}: {history!r:.60}, expected a list of item tokens.")
-    words = []
-    for token in history:
-        if isinstance(token, bool) or not isinstance(token, (str, int, np.integer)):
-            raise BundleError(f"history {number}: item {token!r:.60}, expected a token such as '50'.")
-        words.append(str(token))
-    return words
-
-
-def open_session(model: Path | bytes, threads: int = 1) -> Any:
-    """ONNX Runtime's session for a bundle's model.
-
-    Args:
-        model: file or content.
-        threads: CPU threads of one call; 0 for all.
-
-    Raises:
-        BundleError: ONNX Runtime cannot load it, or its inputs and outputs are not a bundle's.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 4  # what goes wrong comes as an exception
-    path = "the model" if isinstance(model, bytes) else str(model)
-    try:
-        content = model if isinstance(model, bytes) else str(model)
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions share no public class
-        reason = " ".join(str(error).split())[:120]
-        raise BundleError(f"{path} cannot be loaded by ONNX Runtime ({reason}).") from error
-    names = {value.name for value in [*session.get_inputs(), *session.get_overridable_initializers()]}
-    outputs = [value.name for value in session.get_outputs()]
-    if names != {"item_seq", "exclude_seen"} or outputs != ["item_ids", "scores"]:
-        raise BundleError(f"{path} has other inputs or outputs than a bundle's model.")
-    return session
 
 
 def _return_free_memory() -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from recbole_odrec.bundle import BundleError, Recommender
-from recbole_odrec.bundle.manifest import write_manifest
+from recbole_odrec.bundle.manifest import sha256, write_manifest
+from recbole_odrec.bundle.onnx_session import open_session, run_model
+from recbole_odrec.bundle.tokens import TokenTable
 from recbole_odrec.cli import main
 
 HISTORY = ["5", "17", "30"]
@@ -58,6 +63,28 @@ def test_seen_items_can_be_left_out_beyond_the_maximum_too(recommender: Recommen
     assert set(items(recommender.recommend(everything, k=10, exclude_seen=True))) == {str(i) for i in range(1, 11)}
 
 
+def test_a_history_is_looked_up_from_its_end_as_far_as_it_is_read(recommender: Recommender, monkeypatch) -> None:
+    """A plain look-up of every token is the oracle; `unknown` tells of the part that was looked at."""
+    asked: list[str] = []
+    find_all = TokenTable.find_all
+    monkeypatch.setattr(TokenTable, "find_all", lambda self, words: asked.extend(words) or find_all(self, words))
+    generator = random.Random(1)
+    for block in (3, 4096):
+        monkeypatch.setattr("recbole_odrec.bundle.recommender._LOOKED_UP_AT_ONCE", block)
+        for length in (1, 49, 50, 51, 60, 200):
+            words = ["1", *(str(generator.randint(0, 90)) for _ in range(length))]  # a third is unknown
+            known = [i for i, word in enumerate(words) if 1 <= int(word) <= 60]
+            read = words[known[-50] :] if len(known) > 50 else words
+            answer = recommender.recommend(words, k=10)
+            assert answer == recommender.recommend([words[i] for i in known], k=10)
+            assert answer.unknown == tuple(word for word in read if not 1 <= int(word) <= 60)
+            left = recommender.recommend_ids([[int(words[i]) for i in known]], k=10, exclude_seen=True)[0][0]
+            assert items(recommender.recommend(words, k=10, exclude_seen=True)) == [str(i) for i in left if i]
+    asked.clear()
+    recommender.recommend(["1"] * 1_000_000, k=1)
+    assert len(asked) == 4096
+
+
 def test_a_batch_is_its_sessions_one_by_one(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = random.Random(0)
     histories = [[str(generator.randint(1, 60)) for _ in range(generator.randint(1, 70))] for _ in range(30)]
@@ -87,6 +114,27 @@ def test_a_smaller_k_is_the_start_of_a_larger_one(recommender: Recommender) -> N
         (lambda r: r.recommend(None, k=3), "None, expected a list"),
         (lambda r: r.recommend([1.5], k=3), "item 1.5, expected a token"),
         (lambda r: r.recommend([True], k=3), "item True, expected a token"),
+        (lambda r: r.recommend([None], k=3), "item None, expected a token"),
+        (lambda r: r.recommend(np.array(5), k=3), "expected a list of item tokens"),
+        (lambda r: r.recommend(bytearray(b"51"), k=3), "expected a list of item tokens"),
+        (lambda r: r.recommend([10**5000], k=3), "history 0: Exceeds the limit"),
+        (lambda r: r.recommend(HISTORY, k=2.0), "k=2.0, expected 1 to 10"),
+        (lambda r: r.recommend(HISTORY, k="3"), "k='3', expected 1 to 10"),
+        (lambda r: r.recommend_ids([[1]], k=True), "k=True, expected 1 to 10"),
+        (lambda r: r.recommend_ids(None, k=3), "histories=None, expected a list of histories"),
+        (lambda r: r.recommend_ids(5, k=3), "histories=5, expected"),
+        (lambda r: r.recommend_ids(5.0, k=3), "histories=5.0, expected"),
+        (lambda r: r.recommend_ids(True, k=3), "histories=True, expected"),
+        (lambda r: r.recommend_ids("12", k=3), "histories='12', expected"),
+        (lambda r: r.recommend_ids([[1, [2]]], k=3), "history 0: expected a list of at least one item id"),
+        (lambda r: r.recommend_ids([[1], [True, 2]], k=3), "history 1: expected a list of at least one item id"),
+        (lambda r: r.recommend_ids([None], k=3), "history 0: expected a list"),
+        (lambda r: r.recommend_ids(["12"], k=3), "history 0: expected a list"),
+        (lambda r: r.recommend_ids([[10**30]], k=3), "history 0: expected a list"),
+        (lambda r: r.recommend_ids([[2**63 + 1]], k=3), "item ids go from 1 to 60"),
+        (lambda r: Recommender(None), "folder=None, expected the path of a bundle"),
+        (lambda r: Recommender("a\0b"), "not readable as JSON (ValueError)"),
+        (lambda r: Recommender(r.folder, threads="2"), "threads='2', expected a number of threads"),
         (lambda r: r.recommend(HISTORY, k=11), "k=11, expected 1 to 10"),
         (lambda r: r.recommend(HISTORY, k=0), "k=0, expected"),
         (lambda r: r.recommend(HISTORY, k=True), "k=True, expected"),
@@ -117,14 +165,24 @@ def damaged(bundle: Path, folder: Path, change: Callable[[Path], object]) -> Pat
     return folder
 
 
-def edit_manifest(key: str, value: object) -> Callable[[Path], None]:
+def edit_manifest(key: str, value: object, with_checksum: bool = False) -> Callable[[Path], None]:
+    """Gives a key another value, or what a function makes of its value."""
+
     def change(folder: Path) -> None:
         path = folder / "manifest.json"
         values = json.loads(path.read_text())
-        values[key] = value
+        values[key] = value(values[key]) if callable(value) else value
+        if with_checksum:
+            del values["checksum"]
+            values["checksum"] = sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
         path.write_text(json.dumps(values))
 
     return change
+
+
+def add_file(name: str, **entry: object) -> Callable[[Path], None]:
+    """Lists a file that may be anything, in a manifest with the right checksum."""
+    return edit_manifest("files", lambda files: {**files, name: {"bytes": 0, "sha256": "0" * 64, **entry}}, True)
 
 
 def swap_model(folder: Path) -> None:
@@ -149,7 +207,21 @@ def rewrite_manifest(folder: Path, **values: object) -> None:
         (edit_manifest("format_version", True), "format version True"),
         (edit_manifest("max_length", 49), "does not match its checksum"),
         (edit_manifest("files", {}), "does not match its checksum"),
-        (lambda f: rewrite_manifest(f, topk="ten"), "`topk` is missing or of a wrong type"),
+        (lambda f: rewrite_manifest(f, topk="ten"), "`topk` is 'ten', expected 1 to n_items"),
+        (lambda f: rewrite_manifest(f, topk=61), "`topk` is 61, expected 1 to n_items"),
+        (lambda f: rewrite_manifest(f, topk=9), r"gives \(1, 10\) ids and \(1, 10\) scores, expected 9 a session"),
+        (lambda f: rewrite_manifest(f, max_length=0), "`max_length` is 0, expected 1 to 2147483647"),
+        (lambda f: (f / "manifest.json").write_text('{"format": 1, "format": 2}'), "not readable as JSON"),
+        (lambda f: (f / "manifest.json").write_text('{"format": NaN}'), "not readable as JSON"),
+        (lambda f: (f / "manifest.json").write_text('{"format": 1e999}'), "not readable as JSON"),
+        (lambda f: (f / "manifest.json").write_text("[" * 10**5), "not readable as JSON"),
+        (lambda f: (f / "manifest.json").write_text("1" * 10**5), "not readable as JSON"),
+        (lambda f: (f / "manifest.json").write_bytes(b"\xff"), "not readable as JSON"),
+        (lambda f: os.truncate(f / "manifest.json", 2**21), "manifest.json: cannot be read .2,097,152 bytes, at most"),
+        (add_file("../outside"), "expected plain names"),
+        (add_file("manifest.json"), "expected plain names"),
+        (add_file("LICENSE", sha256="A" * 64), "expected plain names"),
+        (add_file("LICENSE", bytes=True), "expected plain names"),
         (lambda f: (f / "model.onnx").unlink(), "model.onnx: cannot be read"),
         (lambda f: (f / "items.txt").unlink(), "items.txt: cannot be read"),
         (lambda f: (f / "model.onnx").write_bytes((f / "model.onnx").read_bytes()[:-1]), "bytes, expected"),
@@ -160,10 +232,128 @@ def rewrite_manifest(folder: Path, **values: object) -> None:
 def test_a_damaged_bundle_is_one_clear_error(tiny_bundle: Path, tmp_path: Path, change, message: str, capsys) -> None:
     folder = damaged(tiny_bundle, tmp_path / "damaged", change)
     with pytest.raises(BundleError, match=message) as error:
-        Recommender(folder)
+        Recommender(folder).recommend(["5"], k=3)
     assert "\n" not in str(error.value)
-    assert main(["recommend", f"--bundle={folder}", "5"]) == 2
-    assert message in capsys.readouterr().err
+    assert main(["recommend", f"--bundle={folder}", "5", "--k=3"]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def swap_in(content: bytes, name: str = "items.txt", **values: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+        rewrite_manifest(folder, **values)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"1\n2\n", "2 items, the manifest says 3"),
+        (b"1\n2\n3", "the last line is not complete"),
+        (b"1\n\xff\n3\n", "not UTF-8"),
+        (b"1\n2\n3\xc3\n", "not UTF-8"),
+        (b"1\n2\n1\n", "token '1' stands twice"),
+        (b"1\n" + 20_000_000 * b"2" + b"\n3\n", "a line of 20,000,000 bytes, at most 4,096 are read"),
+    ],
+)
+def test_lists_that_no_export_writes_are_refused(
+    tiny_bundle: Path, tmp_path: Path, content: bytes, reason: str
+) -> None:
+    folder = damaged(tiny_bundle, tmp_path / "damaged", swap_in(content, n_items=3, topk=3))
+    started = time.monotonic()
+    with pytest.raises(BundleError, match=f"items.txt: {reason}; export the bundle again"):
+        Recommender(folder).recommend(["1"], k=3)
+    assert time.monotonic() - started < 2
+
+
+def test_a_token_longer_than_every_item_is_unknown_at_once(recommender: Recommender) -> None:
+    started = time.monotonic()
+    assert recommender.recommend(["5", "7" * 20_000_000], k=3).unknown == ("7" * 20_000_000,)
+    assert time.monotonic() - started < 1
+
+
+def test_titles_are_checked_as_tokens_are(tiny_bundle: Path, tmp_path: Path) -> None:
+    titles = "".join(f"Title {i}\n" if i % 2 else "\n" for i in range(1, 61)).encode()  # empty and equal ones may be
+    recommender = Recommender(damaged(tiny_bundle, tmp_path / "titled", swap_in(titles, "titles.txt")))
+    shown = {item: title for item, _, title in recommender.recommend(HISTORY, k=10)}
+    assert shown == {item: f"Title {item}" if int(item) % 2 else None for item in shown}
+    for content, reason in ((titles[:-2] + b"\xff\n", "not UTF-8"), (titles[8:], "59 items, the manifest says 60")):
+        folder = damaged(tiny_bundle, tmp_path / "damaged", swap_in(content, "titles.txt"))
+        with pytest.raises(BundleError, match=f"titles.txt: {reason}"):
+            Recommender(folder).recommend(HISTORY, k=3)
+
+
+class Model:
+    """Answers as it was told to."""
+
+    def __init__(self, ids: object, scores: object) -> None:
+        self.outputs = ids, scores
+
+    def run(self, *_: object) -> object:
+        return self.outputs
+
+
+INF, NAN = np.inf, np.nan
+
+
+@pytest.mark.parametrize(
+    ("ids", "scores", "is_right"),
+    [
+        ([[3, 1, 2]], [[2.0, 1.0, 1.0]], True),
+        ([[3, 0, 0]], [[2.0, -INF, -INF]], True),
+        ([[3, 1, 2]], [[INF, 1.0, 1.0]], False),
+        ([[3, 1, 2]], [[2.0, 1.0, NAN]], False),
+        ([[3, 1, 2]], [[2.0, 1.0, -INF]], False),  # an item without a score
+        ([[3, 0, 0]], [[2.0, 1.0, -INF]], False),  # a score without an item
+        ([[3, 1, 2]], [[1.0, 2.0, 0.0]], False),  # not best first
+        ([[3, 1, 3]], [[2.0, 1.0, 0.0]], False),  # twice
+        ([[3, 1, 61]], [[2.0, 1.0, 0.0]], False),
+        ([[3, 1, -1]], [[2.0, 1.0, 0.0]], False),
+        ([[3, 1]], [[2.0, 1.0]], False),
+        ([[3, 1, 2]] * 2, [[2.0, 1.0, 0.0]] * 2, False),
+        ([3, 1, 2], [2.0, 1.0, 0.0], False),
+    ],
+)
+def test_only_an_answer_that_can_be_one_is_served(ids: list, scores: list, is_right: bool) -> None:
+    ids, scores = np.array(ids, np.int64), np.array(scores, np.float32)
+    call = lambda: run_model(Model(ids, scores), np.ones((1, 1), np.int64), False, 60, 3)  # noqa: E731
+    if is_right:
+        np.testing.assert_array_equal(call(), (ids, scores))
+    else:
+        with pytest.raises(BundleError, match=r"the model gives"):
+            call()
+
+
+def graph_of(inputs: dict, outputs: dict) -> bytes:
+    """A model whose outputs are copies of its inputs."""
+    value = onnx.helper.make_tensor_value_info
+    nodes = [onnx.helper.make_node("Identity", [a], [b]) for a, b in zip(inputs, outputs, strict=True)]
+    parts = ([value(name, *kind) for name, kind in part.items()] for part in (inputs, outputs))
+    return onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", *parts), ir_version=8).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        (("item_seq", 7, 2), ("item_ids", 7, 2)),
+        (("sequence", 7, 2), ("item_ids", 7, 2)),
+        (("item_seq", 7, 3), ("item_ids", 7, 3)),
+        (("item_seq", 1, 2), ("item_ids", 1, 2)),
+    ],
+)
+def test_a_model_with_other_inputs_or_outputs_is_not_loaded(inputs: tuple, outputs: tuple) -> None:
+    dims = ["a", "b", "c"]
+    model = graph_of(*({name: (kind, dims[:rank])} for name, kind, rank in (inputs, outputs)))
+    with pytest.raises(BundleError, match="the model has other inputs or outputs than a bundle's model"):
+        open_session(model)
+
+
+def test_more_items_than_the_model_has_is_one_clear_error(tiny_bundle: Path, tmp_path: Path) -> None:
+    more = "".join(f"{item}\n" for item in range(1, 5001)).encode()
+    folder = damaged(tiny_bundle, tmp_path / "damaged", swap_in(more, n_items=5000))
+    with pytest.raises(BundleError, match="the model cannot answer"):
+        Recommender(folder).recommend(["5000"], k=3)
 
 
 def test_a_list_of_another_length_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
