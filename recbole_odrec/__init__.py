@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
     from recbole_odrec.nn import SemiTensorTrainEmbedding
     from recbole_odrec.quick_start import run
-    from recbole_odrec.trainer import DistillationTrainer
+    from recbole_odrec.trainer.distillation import DistillationTrainer
 
 import_hooks.install()
 
 # Public name -> the module that holds it, imported when the name is first asked for.
 _HOMES = {
-    "DistillationTrainer": "trainer",
+    "DistillationTrainer": "trainer.distillation",
     "GRU4RecTeacher": "model",
     "ODRec": "model",
     "SASRecTeacher": "model",

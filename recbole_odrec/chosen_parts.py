@@ -8,17 +8,11 @@ from typing import Any
 
 from recbole_odrec.nn.table import ItemTable
 from recbole_odrec.nn.tables import TABLES
-from recbole_odrec.parts import find_part
+from recbole_odrec.parts import FIXED_PARTS, find_part
+from recbole_odrec.trainer.objectives import OBJECTIVES, chosen_objectives
 
 # The key that chooses a part -> the parts there are, and what one of a user's own is derived from.
 KINDS: dict[str, tuple[dict[str, type], type]] = {"table": (TABLES, ItemTable)}
-
-# What the name of a model says already; the rest is the configuration's.
-FIXED_PARTS: dict[str, dict[str, str]] = {
-    "ODRec": {},
-    "SASRecTeacher": {"table": "dense", "encoder": "sasrec"},
-    "GRU4RecTeacher": {"table": "dense", "encoder": "gru"},
-}
 
 
 def chosen_parts(values: Mapping[str, Any]) -> list[type]:
@@ -31,7 +25,8 @@ def chosen_parts(values: Mapping[str, Any]) -> list[type]:
         UserError: no such part.
     """
     fixed = FIXED_PARTS[values["model"]]
-    return [find_part(kind, fixed.get(kind) or values[kind], *known) for kind, known in KINDS.items()]
+    network = [find_part(kind, fixed.get(kind) or values[kind], *known) for kind, known in KINDS.items()]
+    return [*network, *chosen_objectives(values)] if values["model"] == "ODRec" else network
 
 
 def owners_of(key: str) -> list[str]:
@@ -50,4 +45,5 @@ def possible_keys(model: str) -> set[str]:
     """Keys of all parts that a configuration of one of our models can choose by name."""
     fixed = FIXED_PARTS[model]
     named = [known[fixed[kind]] if kind in fixed else known for kind, (known, _) in KINDS.items()]
-    return keys_of([part for found in named for part in (found.values() if isinstance(found, dict) else [found])])
+    parts = [part for found in named for part in (found.values() if isinstance(found, dict) else [found])]
+    return keys_of([*parts, *OBJECTIVES.values()] if model == "ODRec" else parts)

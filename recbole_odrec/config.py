@@ -29,6 +29,7 @@ from recbole_odrec.settings import (
     DistillationConfig,
     NetworkConfig,
 )
+from recbole_odrec.trainer.objectives import needs_teacher
 
 # Keys RecBole reads without a default in any property file.
 _RECBOLE_EXTRA_KEYS = {
@@ -125,7 +126,7 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
     settings = {part: parse(part.Settings, values) for part in parts}
     if model == "ODRec":
         table, distillation = parts[0], parse(DistillationConfig, values)
-        table.check_start(settings[table], distillation.needs_teacher, distillation.init_from_teacher)
+        table.check_start(settings[table], needs_teacher(values), distillation.init_from_teacher)
 
 
 def _add_defaults_of_parts(internal: dict[str, Any], given: Mapping[str, Any], model: str, dataset: str) -> list[type]:

@@ -14,6 +14,13 @@ from recbole_odrec.errors import UserError, did_you_mean
 
 Base = TypeVar("Base")
 
+# What the name of a model says already; the rest is the configuration's.
+FIXED_PARTS: dict[str, dict[str, str]] = {
+    "ODRec": {},
+    "SASRecTeacher": {"table": "dense", "encoder": "sasrec"},
+    "GRU4RecTeacher": {"table": "dense", "encoder": "gru"},
+}
+
 
 def find_part(key: str, name: object, known: Mapping[str, type[Base]], base: type[Base]) -> type[Base]:
     """The class that a configuration names.

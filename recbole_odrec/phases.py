@@ -17,7 +17,8 @@ from recbole_odrec.files import write_atomically, write_json
 from recbole_odrec.nn.product import is_quick_in_bfloat16
 from recbole_odrec.registry import model_class
 from recbole_odrec.result import parameter_report, versions
-from recbole_odrec.trainer import ResumableTrainer, checkpoint
+from recbole_odrec.trainer import checkpoint
+from recbole_odrec.trainer.resumable import ResumableTrainer
 
 
 def build_model(config: Config, train_data: Any) -> torch.nn.Module:

@@ -16,13 +16,12 @@ from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import remove_temporary
-from recbole_odrec.parsing import parse
 from recbole_odrec.phases import build_model, finish, phase_report, start_logging
 from recbole_odrec.registry import OUR_MODELS
 from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
-from recbole_odrec.settings import DistillationConfig
-from recbole_odrec.trainer import DistillationTrainer, ResumableTrainer
-from recbole_odrec.trainer.resumable import phase_log
+from recbole_odrec.trainer.distillation import DistillationTrainer
+from recbole_odrec.trainer.objectives import needs_teacher
+from recbole_odrec.trainer.resumable import ResumableTrainer, phase_log
 from recbole_odrec.trainer.teacher_phase import plan_teachers, provide_teacher
 
 
@@ -81,7 +80,7 @@ def _run_odrec(config: Config, run_dir: Path, train_data: Any, valid_data: Any, 
     """Phase 1: the teacher. Phase 2: the student. Then both meet the test set, once."""
     show_progress = config["show_progress"]
     phases, teacher = {}, None
-    if parse(DistillationConfig, config).needs_teacher:
+    if needs_teacher(config):
         teacher = provide_teacher(config, train_data, valid_data, run_dir, resume, show_progress)
     with phase_log(run_dir, "student"):
         # Seeded again: the student is the same whether its teacher was trained just now or reused.
@@ -120,7 +119,7 @@ def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any,
 def _check_models(config: Config, train_data: Any) -> None:
     """Builds student and teacher once, so that what cannot be built is refused before anything is written."""
     student = build_model(config, train_data)
-    if config["model"] == "ODRec" and parse(DistillationConfig, config).needs_teacher:
+    if config["model"] == "ODRec" and needs_teacher(config):
         student.item_table.check_teacher(plan_teachers(config, train_data)[0].width)
 
 

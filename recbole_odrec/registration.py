@@ -13,7 +13,8 @@ import recbole.trainer
 
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
-from recbole_odrec.trainer import DistillationTrainer, ResumableTrainer
+from recbole_odrec.trainer.distillation import DistillationTrainer
+from recbole_odrec.trainer.resumable import ResumableTrainer
 
 _TRAINERS = {ODRec: DistillationTrainer, SASRecTeacher: ResumableTrainer, GRU4RecTeacher: ResumableTrainer}
 

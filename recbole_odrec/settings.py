@@ -45,7 +45,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """Teacher and weights of the distillation losses."""
+    """Teachers, and what the student takes over from them."""
 
     teacher: str
     teacher_config: dict[str, Any]
@@ -55,14 +55,8 @@ class DistillationConfig:
     teacher_weights: list[float] | None
     teacher_cache: bool
     init_from_teacher: bool
-    kd_weight: float
-    temperature: float
-    contrastive_weight: float
-    contrastive_temperature: float
-    predictive_weight: float
 
     def __post_init__(self) -> None:
-        require(0 <= self.kd_weight <= 1, "kd_weight", self.kd_weight, "a number in [0, 1]")
         require(self.n_teachers >= 1, "n_teachers", self.n_teachers, "a whole number of at least 1")
         weights, n_teachers = self.teacher_weights, len(self.teacher_files) or self.n_teachers
         if weights is not None:
@@ -71,26 +65,12 @@ class DistillationConfig:
         weight = self.second_teacher.get("weight", 1)
         require(_is_weight(weight), "weight of second_teacher", weight, "a number above 0")
         require(self.teacher_checkpoint != [], "teacher_checkpoint", [], "a file or a list of files")
-        for key in ("contrastive_weight", "predictive_weight"):
-            require(getattr(self, key) >= 0, key, getattr(self, key), "a number of at least 0")
-        for key in ("temperature", "contrastive_temperature"):
-            require(getattr(self, key) > 0, key, getattr(self, key), "a number above 0")
 
     @property
     def teacher_files(self) -> list[str]:
         """Teachers given as files."""
         given = self.teacher_checkpoint or []
         return [given] if isinstance(given, str) else given
-
-    @property
-    def learns_from_teacher(self) -> bool:
-        """Whether any part of the loss looks at a teacher."""
-        return max(self.kd_weight, self.contrastive_weight, self.predictive_weight) > 0
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether there is a teacher at all, if only to start from."""
-        return self.learns_from_teacher or self.init_from_teacher
 
 
 def _is_weight(value: object) -> bool:

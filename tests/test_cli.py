@@ -27,7 +27,7 @@ from recbole_odrec.errors import UserError
         (["--model=SASRecTeacher", "--kd_weight=0.3"], "unknown key `kd_weight` for SASRecTeacher"),
         (["--epochs=many"], "epochs='many', expected a whole number (such as 12)"),
         (["--kd_weight=1.5"], "kd_weight=1.5, expected a number in [0, 1]"),
-        (["--kd_weight=high"], "kd_weight='high', expected a number."),
+        (["--kd_weight=high"], "kd_weight='high', expected a number"),
         (["--teacher_cache=1"], "teacher_cache=1, expected True or False"),
         (["--compression_rate=1000000"], "nearest feasible rate is"),
         (["--hidden_size=100", "--n_heads=3"], "n_heads=3, expected a divisor of hidden_size=100"),

@@ -60,7 +60,7 @@ def test_the_wheel_runs_from_another_folder(wheel: Path, small_data: Path, tmp_p
 def test_every_key_is_read_and_every_read_key_has_a_default() -> None:
     keys = set(yaml.safe_load((properties_folder() / "model" / "ODRec.yaml").read_text()))
     read = {name for part in (NetworkConfig, DistillationConfig) for name in part.__dataclass_fields__}
-    assert keys == read | {"table"}
+    assert keys == read | {"table", "objectives"}
     teacher = set(yaml.safe_load((properties_folder() / "model" / "SASRecTeacher.yaml").read_text()))
     of_network = set(NetworkConfig.__dataclass_fields__) - {"encoder"}  # what makes it SASRecTeacher
     assert teacher == of_network

@@ -33,7 +33,8 @@ from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn.product import is_quick_in_bfloat16
 from recbole_odrec.registry import model_class
-from recbole_odrec.trainer import DistillationTrainer, ResumableTrainer
+from recbole_odrec.trainer.distillation import DistillationTrainer
+from recbole_odrec.trainer.resumable import ResumableTrainer
 
 PEER = "RecBole SASRec"
 _DATA = {"USER_ID_FIELD": "session_id", "benchmark_filename": ["train", "valid", "test"]}  # what `convert` writes

@@ -4,13 +4,14 @@ from recbole_odrec.losses.at_once import at_once
 from recbole_odrec.losses.catalogue import AddedScores, CatalogueCrossEntropy, CatalogueLoss, catalogue_loss
 from recbole_odrec.losses.contrastive import contrastive_loss
 from recbole_odrec.losses.predictive import predictive_loss
-from recbole_odrec.losses.recombination import Recombination, RecombinedViews
+from recbole_odrec.losses.recombination import Recombination, RecombinationHead, RecombinedViews
 
 __all__ = [
     "AddedScores",
     "CatalogueCrossEntropy",
     "CatalogueLoss",
     "Recombination",
+    "RecombinationHead",
     "RecombinedViews",
     "at_once",
     "catalogue_loss",

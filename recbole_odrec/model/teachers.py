@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recbole_odrec.chosen_parts import FIXED_PARTS
 from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.parts import FIXED_PARTS
 
 
 class SASRecTeacher(SessionRecommender):

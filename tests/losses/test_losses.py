@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from recbole_odrec.losses import (
     AddedScores,
     Recombination,
+    RecombinationHead,
     at_once,
     catalogue_loss,
     contrastive_loss,
@@ -175,9 +176,9 @@ class TestRecombination:
 
     @staticmethod
     def loop(
-        module: Recombination, task: str, inputs: dict[str, torch.Tensor]
+        module: Recombination, head: RecombinationHead, inputs: dict[str, torch.Tensor]
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        head, views = module.heads[task], []
+        views = []
         for b in range(len(inputs["is_head"])):
             valid = inputs["is_valid"][b]
             is_head = inputs["is_head"][b] & valid
@@ -204,7 +205,7 @@ class TestRecombination:
         is_head = torch.tensor(
             [[1, 0, 1, 0, 0], [1] * 5, [0] * 5, [1, 0, 0, 0, 0], [0, 1, 1, 1, 1], [0, 1, 0, 1, 1]]
         ).bool()
-        module = Recombination(6, teacher_dim, {"contrastive": (6, 6), "predictive": (6, teacher_dim)}).double()
+        module = Recombination(6, teacher_dim).double()
         inputs = {
             "student_items": torch.randn(6, 5, 6).double(),
             "teacher_items": torch.randn(6, 5, teacher_dim).double(),
@@ -213,27 +214,30 @@ class TestRecombination:
             "is_head": is_head,
             "is_valid": torch.arange(5) < lengths.unsqueeze(1),
         }
-        views = module(**inputs)
-        for task in ("contrastive", "predictive"):
-            for b, (first, second) in enumerate(self.loop(module, task, inputs)):
-                torch.testing.assert_close(views[task].first[b], first)
-                torch.testing.assert_close(views[task].second[b], second)
+        sessions = inputs["student_session"], inputs["teacher_session"]
+        parts = module(*(inputs[name] for name in ("student_items", "teacher_items", "is_head", "is_valid")))
+        for dims in ((6, 6), (6, teacher_dim)):
+            head = RecombinationHead(6, teacher_dim, *dims).double()
+            views = head(parts, *sessions)
+            for b, (first, second) in enumerate(self.loop(module, head, inputs)):
+                torch.testing.assert_close(views.first[b], first)
+                torch.testing.assert_close(views.second[b], second)
 
     @pytest.mark.parametrize("kind", ["all head", "all tail", "length one"])
     def test_a_batch_without_any_mixed_session_trains_on(self, kind: str) -> None:
-        module = Recombination(4, 4, {"contrastive": (4, 4)})
+        module, head = Recombination(4, 4), RecombinationHead(4, 4, 4, 4)
         valid = torch.ones(3, 5, dtype=torch.bool) if kind != "length one" else torch.eye(5)[:1].bool().expand(3, 5)
         session = torch.randn(3, 4, requires_grad=True)
         items, teacher = torch.randn(3, 5, 4, requires_grad=True), torch.randn(3, 4)
         is_head = torch.full((3, 5), kind == "all head")
-        views = module(items, torch.randn(3, 5, 4), session, teacher, is_head, valid)["contrastive"]
+        views = head(module(items, torch.randn(3, 5, 4), is_head, valid), session, teacher)
         torch.testing.assert_close(views.first, teacher)
         torch.testing.assert_close(views.second, session)
         loss = contrastive_loss(*views)
         loss.backward()
         assert loss.isfinite()
         assert session.grad.abs().sum() > 0
-        assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+        assert all(p.grad is None or p.grad.isfinite().all() for p in (*module.parameters(), *head.parameters()))
         assert items.grad.isfinite().all()
 
 

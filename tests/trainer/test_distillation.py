@@ -12,7 +12,8 @@ from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.nn import RepeatScores
 from recbole_odrec.nn.tables.item_order import order_by_similarity
-from recbole_odrec.trainer import DistillationTrainer, checkpoint
+from recbole_odrec.trainer import checkpoint
+from recbole_odrec.trainer.distillation import DistillationTrainer
 
 SASREC = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
 
@@ -34,8 +35,7 @@ def make(small_config, tmp_path: Path):
 
 def trained_tensors(trainer: DistillationTrainer) -> dict[str, torch.nn.Parameter]:
     named = dict(trainer.model.named_parameters())
-    if trainer.recombination is not None:
-        named.update({f"heads.{name}": p for name, p in trainer.recombination.named_parameters()})
+    named.update({f"objectives.{name}": p for name, p in trainer.objectives.named_parameters()})
     return named
 
 
@@ -49,7 +49,7 @@ def test_every_trainable_tensor_is_in_the_optimizer_and_gets_a_gradient(make, se
     trainer, train_data = make(**settings)
     if trainer.model.repeat is not None:  # zeros to begin with: what they multiply would move at the second step
         torch.nn.init.normal_(trainer.model.repeat.query.weight)
-    trainer.is_head = torch.arange(trainer.model.n_items) % 5 == 0
+    trainer.pair.is_head = torch.arange(trainer.model.n_items) % 5 == 0
     in_optimizer = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
     sum(trainer.loss_parts(next(iter(train_data)))).backward()
     for name, parameter in trained_tensors(trainer).items():
@@ -89,23 +89,22 @@ def test_the_teacher_stays_as_it_is_and_out_of_the_student(make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "names", "has_heads"),
+    ("weights", "names"),
     [
-        ({}, ("next_item", "soft_targets", "contrastive", "predictive"), True),
-        ({"contrastive_weight": 0, "predictive_weight": 0}, ("next_item", "soft_targets"), False),
-        ({"kd_weight": 0}, ("next_item", "contrastive", "predictive"), True),
-        ({"kd_weight": 1, "predictive_weight": 0}, ("soft_targets", "contrastive"), True),
-        ({"kd_weight": 0, "contrastive_weight": 0, "predictive_weight": 0}, ("next_item",), False),
+        ({}, ("next_item", "soft_targets", "contrastive", "predictive")),
+        ({"contrastive_weight": 0, "predictive_weight": 0}, ("next_item", "soft_targets")),
+        ({"kd_weight": 0}, ("next_item", "contrastive", "predictive")),
+        ({"kd_weight": 1, "predictive_weight": 0}, ("soft_targets", "contrastive")),
+        ({"kd_weight": 0, "contrastive_weight": 0, "predictive_weight": 0}, ("next_item",)),
     ],
 )
-def test_a_weight_of_zero_turns_its_part_off(make, weights: dict, names: tuple, has_heads: bool) -> None:
+def test_a_weight_of_zero_turns_its_part_off(make, weights: dict, names: tuple) -> None:
     trainer, train_data = make(**weights)
-    trainer.is_head = torch.zeros(trainer.model.n_items, dtype=torch.bool)
+    trainer.pair.is_head = torch.zeros(trainer.model.n_items, dtype=torch.bool)
     parts = trainer.loss_parts(next(iter(train_data)))
     assert trainer.loss_names == names
     assert len(parts) == len(names)
     assert all(part > 0 for part in parts)
-    assert (trainer.recombination is not None) == has_heads
 
 
 def test_what_repetition_adds_is_part_of_both_distributions(make) -> None:
@@ -159,7 +158,7 @@ def test_parts_are_weighted_as_configured(make, item_order: str) -> None:
 @pytest.mark.parametrize("teacher_class", [SASRecTeacher, GRU4RecTeacher])
 def test_a_teacher_of_another_width_serves(make, teacher_class: type) -> None:
     trainer, train_data = make(teacher_class, teacher_size=24)
-    trainer.is_head = torch.arange(trainer.model.n_items) % 5 == 0
+    trainer.pair.is_head = torch.arange(trainer.model.n_items) % 5 == 0
     assert all(part.isfinite() for part in trainer.loss_parts(next(iter(train_data))))
 
 

@@ -9,7 +9,7 @@ import pytest
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.model import SASRecTeacher
-from recbole_odrec.trainer import ResumableTrainer
+from recbole_odrec.trainer.resumable import ResumableTrainer
 
 
 def rates(small_config, folder: Path, **settings: object) -> tuple[list[float], int]:

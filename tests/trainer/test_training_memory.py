@@ -15,7 +15,7 @@ from recbole_odrec.losses import catalogue_loss
 from recbole_odrec.model import ODRec, SASRecTeacher
 from recbole_odrec.nn import DenseEmbedding, SemiTensorTrainEmbedding
 from recbole_odrec.nn.product import ScoreBuffer
-from recbole_odrec.trainer import ResumableTrainer
+from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.topk_collector import TopKCollector
 
 FOUR_METRICS = {"metrics": ["Recall", "MRR", "NDCG", "Precision"], "valid_metric": "NDCG@10", "topk": [1, 10, 20]}

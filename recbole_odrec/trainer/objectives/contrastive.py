@@ -1,0 +1,37 @@
+"""The contrastive task: two recombined views of one session find each other in the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from recbole_odrec.losses import contrastive_loss
+from recbole_odrec.parsing import key, require
+from recbole_odrec.trainer.objectives.objective import Step
+from recbole_odrec.trainer.objectives.recombined import RecombinedObjective
+
+
+class Contrastive(RecombinedObjective):
+    """`contrastive_loss` between the views, both of the student's dimension."""
+
+    name = "contrastive"
+
+    @dataclass(frozen=True)
+    class Settings:
+        """Its keys."""
+
+        contrastive_weight: float = key(0.2, "Weight of the contrastive task over recombined embeddings.")
+        contrastive_temperature: float = key(0.2, "Temperature of the contrastive task.")
+
+        def __post_init__(self) -> None:
+            temperature = self.contrastive_temperature
+            require(temperature > 0, "contrastive_temperature", temperature, "a number above 0")
+
+    @staticmethod
+    def view_dims(student_dim: int, teacher_dim: int) -> tuple[int, int]:
+        return student_dim, student_dim
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        loss = contrastive_loss(*self.views(step), self.settings.contrastive_temperature)
+        return {"contrastive": self.settings.contrastive_weight * loss}

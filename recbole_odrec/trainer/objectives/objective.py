@@ -1,0 +1,134 @@
+"""What an objective is: a weighted part of the loss, or several, with the keys and the parameters that belong to it.
+
+    class LongRows(Objective):
+        name = "long_rows"
+
+        @dataclass(frozen=True)
+        class Settings:
+            long_rows_weight: float = key(0.01, "Weight of the squared length of the items' rows.")
+
+        def forward(self, step: Step) -> dict[str, Tensor]:
+            return {"long_rows": self.settings.long_rows_weight * step.cases.item_repr.square().mean()}
+
+One of ours is a file in here and a line in `OBJECTIVES`; your own is named by `objectives: [my_module:LongRows]`.
+
+Dimension key: B sessions, C training cases, D_s / D_t dimensions of student / teacher, N items.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
+from torch import Tensor, nn
+
+from recbole_odrec.data.head_tail import head_items
+from recbole_odrec.model.session_recommender import SessionRecommender, TrainingCases
+from recbole_odrec.nn import FrozenTable
+from recbole_odrec.nn.product import ScoreBuffer
+
+Value = TypeVar("Value")
+
+
+class _Once:
+    """Remembers what was made for a key."""
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """`make()`, the same for everybody who asks with this key."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+
+class Pair(_Once):
+    """Student and teacher, and what objectives share of them; nothing is made before it is asked for.
+
+    Attributes:
+        student: the model in training.
+        teacher: frozen; None where no objective needs one.
+        dataset: the training data, from `fit` on.
+        buffer: memory for one [C, N] of scores: what it held is lost when the next objective uses it.
+    """
+
+    def __init__(self, student: SessionRecommender, teacher: nn.Module | None = None) -> None:
+        super().__init__()
+        self.student, self.teacher = student, teacher
+        self.dataset: Dataset | None = None
+        self.buffer = ScoreBuffer()
+
+    @cached_property
+    def teacher_table(self) -> FrozenTable:
+        """The teacher's items at the precision of training, in the columns of the student's raw scores."""
+        table = self.teacher.item_table.frozen(self.student.score_dtype)
+        return table.in_columns_of(self.student.item_table)
+
+    @cached_property
+    def is_head(self) -> Tensor:
+        """Which items are head items: bool [N]."""
+        return head_items(self.dataset).to(next(self.student.parameters()).device)
+
+    @property
+    def columns(self) -> dict[str, int | None]:
+        """What stands in the columns of the student's raw scores."""
+        return {"n_items": self.student.n_items, "zero_item": self.student.item_table.zero_item}
+
+
+class Step(_Once):
+    """A batch of training, and what objectives share of it; nothing is made before it is asked for."""
+
+    def __init__(self, pair: Pair, interaction: Interaction) -> None:
+        super().__init__()
+        self.pair, self.interaction = pair, interaction
+
+    @cached_property
+    def cases(self) -> TrainingCases:
+        """The batch as the student encodes it."""
+        return self.pair.student.training_cases(self.interaction)
+
+    @cached_property
+    def teacher_cases(self) -> TrainingCases:
+        """The batch as the teacher encodes it, without gradient."""
+        with torch.no_grad():
+            return self.pair.teacher.training_cases(self.interaction)
+
+
+class Objective(nn.Module, ABC):
+    """A part of what training minimises; its parameters train beside the student's and are thrown away afterwards.
+
+    Class attributes:
+        name: what its part is called in logs and results.
+        Settings: a frozen dataclass of its keys (`parsing.key`), `<name>_weight` among them.
+
+    Args:
+        settings: the configuration's values of those keys.
+        pair: student and teacher.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type]
+
+    def __init__(self, settings: Any, pair: Pair) -> None:
+        super().__init__()
+        self.settings, self.pair = settings, pair
+
+    @classmethod
+    def weights(cls, settings: Any) -> dict[str, float]:
+        """Its parts and their weights, at least 0; `forward` leaves out what weighs 0."""
+        return {cls.name: getattr(settings, f"{cls.name}_weight")}
+
+    @classmethod
+    def needs_teacher(cls, settings: Any) -> bool:
+        """Whether it looks at the teacher; without anyone who does there is none."""
+        return False
+
+    @abstractmethod
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        """The parts of weight above 0, each multiplied by its weight: scalars."""
