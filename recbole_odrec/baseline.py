@@ -37,7 +37,7 @@ def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
     if config["fused_loss"]:
         fuse_loss(model)
     run_dir = new_run_folder(config, identity)
-    start_logging(config, train_data)
+    start_logging(config, train_data, valid_data, test_data)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.saved_model_file = str(run_dir / "best.pth")
     trainer.epochs = config["refit_epochs"] or trainer.epochs

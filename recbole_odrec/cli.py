@@ -91,10 +91,11 @@ def summary(words: Sequence[str]) -> None:
     """`summary`: one table of several runs, mean over seeds."""
     parser = CommandParser("summary", "One table of several runs, mean and standard deviation over seeds.")
     parser.add_argument("results", nargs="+", metavar="result.json", help="e.g. saved/*/result.json")
-    results = parser.parse_args(words).results
+    parser.add_argument("--full", action="store_true", help="every metric of the runs, in place of six")
+    asked = parser.parse_args(words)
     from recbole_odrec.summary import summarize
 
-    sys.stdout.write(f"{summarize(results)}\n")
+    sys.stdout.write(f"{summarize(asked.results, asked.full)}\n")
 
 
 def convert(words: Sequence[str]) -> None:

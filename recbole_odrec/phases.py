@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.config import Config
-from recbole.utils import init_logger, init_seed
+from recbole.utils import init_seed
 from torch import Tensor
 
 from recbole_odrec.evaluation import evaluate
@@ -17,6 +17,7 @@ from recbole_odrec.files import write_atomically, write_json
 from recbole_odrec.nn.product import is_quick_in_bfloat16
 from recbole_odrec.registry import model_class
 from recbole_odrec.result import parameter_report, versions
+from recbole_odrec.screen import FILE_ONLY, data_lines, open_log
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.resumable import ResumableTrainer
 
@@ -27,14 +28,15 @@ def build_model(config: Config, train_data: Any) -> torch.nn.Module:
     return model_class(config["model"])(config, train_data._dataset).to(config["device"])
 
 
-def start_logging(config: Config, train_data: Any) -> None:
-    """RecBole's log of the run, with configuration and data set at its head."""
+def start_logging(config: Config, train_data: Any, valid_data: Any, test_data: Any) -> None:
+    """The log of the run: configuration and data set at the head of RecBole's file, three lines on the screen."""
     if config["reproducibility"]:
         torch.use_deterministic_algorithms(True, warn_only=True)
-    init_logger(config)
+    open_log(config, validates=bool(valid_data))
     log = logging.getLogger()
-    log.info(config)
-    log.info(train_data._dataset)
+    log.info(config, extra=FILE_ONLY)
+    log.info(train_data._dataset, extra=FILE_ONLY)
+    log.info(data_lines(config, train_data, valid_data, test_data))
     if config["score_dtype"] == "bfloat16" and not is_quick_in_bfloat16(config["device"]):
         log.warning("score_dtype=bfloat16 is emulated on this device, many times slower than float32; auto avoids it.")
 

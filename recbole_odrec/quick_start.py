@@ -65,7 +65,7 @@ def run(
         run_dir = new_run_folder(config, identity)
     else:
         remove_temporary(run_dir)
-    start_logging(config, train_data)
+    start_logging(config, train_data, valid_data, test_data)
     if config["model"] == "ODRec":
         phases = _run_odrec(config, run_dir, train_data, valid_data, test_data, bool(resume))
     else:

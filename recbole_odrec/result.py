@@ -6,11 +6,12 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from texttable import Texttable
 from torch import nn
 
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.model.session_recommender import SessionRecommender
+
+WIDTH = 100  # columns of the table on the screen
 
 
 def parameter_report(model: nn.Module) -> dict[str, Any]:
@@ -53,32 +54,43 @@ def versions() -> dict[str, str]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """A title, then one row a phase: test metrics, metrics on head and tail targets, sizes, training seconds."""
+    """A title, then one row a phase: as many metrics, sizes and times as fit into `WIDTH` columns.
+
+    Of the test set, or of validation where a run has met no test set; `recbole-odrec summary --full` shows all.
+    """
     phases = result["phases"]
-    metrics = list(next(iter(phases.values()))["test"]["all"])
-    shown = [name for name in metrics if name.endswith(("@10", "@20"))] or metrics
-    widest = shown[-1].split("@")[-1]
-    group_metrics = [name for name in metrics if name in (f"recall@{widest}", f"ndcg@{widest}")]
-    has_groups = all("tail" in phase["test"] for phase in phases.values())
-    groups = [(group, name) for name in group_metrics for group in ("head", "tail")] if has_groups else []
-    header = ["", *shown, *(f"{group} {name}" for group, name in groups), "parameters", "item table", "rate", "seconds"]
-    drawing = Texttable(max_width=0)
-    drawing.set_deco(Texttable.HEADER)
-    drawing.set_cols_dtype(["t"] * len(header))
-    drawing.set_cols_align(["l", *["r"] * (len(header) - 1)])
-    drawing.header(header)
-    for name, phase in phases.items():
-        test, sizes = phase["test"], phase["parameters"]
-        drawing.add_row(
-            [
-                f"{name} ({phase['model']})",
-                *(f"{test['all'][metric]:.4f}" for metric in shown),
-                *(f"{(test[group] or {}).get(metric, float('nan')):.4f}" for group, metric in groups),
-                f"{sizes['total']:,}",
-                f"{sizes['item_table']:,}" if "item_table" in sizes else "-",
-                f"{sizes['compression_rate']:.1f}x" if "compression_rate" in sizes else "-",
-                f"{phase['seconds']:.1f}",
-            ]
-        )
-    title = f"{result['model']} on {result['dataset']}, seed {result['seed']}, test set"
-    return f"{title}\n{drawing.draw()}"
+    split = "test" if all(phase["test"] for phase in phases.values()) else "valid"
+    reports = [(phase[split] or {}, phase["parameters"], phase) for phase in phases.values()]
+    metrics = list(reports[0][0].get("all") or {})
+    selects = str(result["config"]["valid_metric"]).lower()
+    columns = {"": [f"{name} ({phase['model']})" for name, phase in phases.items()]}
+    for metric in metrics:
+        for group in ("all", "head", "tail") if metric == selects else ("all",):
+            values = [(metrics_of.get(group) or {}).get(metric) for metrics_of, _, _ in reports]
+            columns[metric if group == "all" else f"{group} {metric}"] = [_number(value, "{:.4f}") for value in values]
+    for header, key, shape in (
+        ("parameters", "total", "{:,}"),
+        ("item table", "item_table", "{:,}"),
+        ("rate", "compression_rate", "{:.1f}x"),
+    ):
+        columns[header] = [_number(sizes.get(key), shape) for _, sizes, _ in reports]
+    columns["seconds"] = [_number(phase.get("seconds"), "{:.1f}") for _, _, phase in reports]
+    by_cutoff = sorted(metrics, key=lambda metric: -int("0" + metric.rpartition("@")[2]))
+    first = ["", selects, "item table", "rate", "seconds", f"tail {selects}", f"head {selects}"]
+    shown: dict[str, list[str]] = {}
+    for header in (name for name in dict.fromkeys([*first, *by_cutoff, "parameters"]) if name in columns):
+        cells = [header, *columns[header]]
+        if sum(max(map(len, known)) + 2 for known in [*shown.values(), cells]) <= WIDTH + 2:
+            shown[header] = cells
+    columns = [shown[header] for header in columns if header in shown]
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in zip(*columns, strict=True)
+    ]
+    name = "test set" if split == "test" else "validation set"
+    title = f"{result['model']} on {result['dataset']}, seed {result['seed']}, {name}"
+    return "\n".join([title, lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _number(value: float | None, shape: str) -> str:
+    return "-" if value is None else shape.format(value)

@@ -12,23 +12,26 @@ from typing import Any
 from recbole_odrec.errors import UserError
 
 # Split, group of cases, metric.
-_COLUMNS = (
+Column = tuple[str, str, str]
+_COLUMNS: tuple[Column, ...] = (
     ("valid", "all", "ndcg@10"),
     *(("test", "all", metric) for metric in ("ndcg@10", "recall@10", "recall@20")),
     *(("test", group, "ndcg@10") for group in ("head", "tail")),
 )
 
 
-def summarize(paths: Iterable[str | Path]) -> str:
+def summarize(paths: Iterable[str | Path], full: bool = False) -> str:
     """A Markdown table of metrics: a row for each data set, phase, model and compression rate.
 
     Runs that differ in their seed alone share a row; a teacher that served several runs of one seed counts once.
 
     Args:
-        paths: `result.json` files.
+        paths: `result.json` files, of this version or an earlier one.
+        full: every metric that the runs have, in place of six.
 
     Returns:
-        The table; metrics in percent, as mean ± sample standard deviation over seeds.
+        The table; metrics in percent, as mean ± sample standard deviation over seeds, `-` where a run has none (it has
+        met no test set, or has no head and tail).
 
     Raises:
         UserError: a file that is not a result.
@@ -40,29 +43,53 @@ def summarize(paths: Iterable[str | Path]) -> str:
         for name, phase in result["phases"].items():
             rate = f"{asked:g}x asked" if name == "student" and asked else "-"
             rows[result["dataset"], name, phase["model"], rate][result["seed"]] = phase
-    names = [" ".join(column).replace(" all", "") for column in _COLUMNS]
+    columns = _all_columns(phase for phases in rows.values() for phase in phases.values()) if full else _COLUMNS
+    names = [" ".join(column).replace(" all", "") for column in columns]
     header = ["data", "model", "rate", "item table", *names, "training s", "seeds"]
     lines = [header, ["---"] * len(header)]
     for (dataset, name, model, rate), phases in sorted(rows.items(), key=lambda row: _order(row[0], row[1])):
         reports = list(phases.values())
         sizes = reports[0]["parameters"]
         stored = f"{sizes['compression_rate']:.1f}x ({rate})" if rate != "-" else "1x"
-        cells = [_spread([100 * r[split][group][metric] for r in reports]) for split, group, metric in _COLUMNS]
-        seconds = f"{mean(r['seconds'] for r in reports):.0f}"
+        table = f"{sizes['item_table']:,}" if "item_table" in sizes else "-"
+        cells = [_spread([value for r in reports if (value := _value(r, column)) is not None]) for column in columns]
+        seconds = [r["seconds"] for r in reports if "seconds" in r]
         seeds = ", ".join(map(str, sorted(phases)))
-        lines.append([dataset, f"{name} ({model})", stored, f"{sizes['item_table']:,}", *cells, seconds, seeds])
+        time = f"{mean(seconds):.0f}" if seconds else "-"
+        lines.append([dataset, f"{name} ({model})", stored, table, *cells, time, seeds])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-        reported = [phase[s][g][m] for phase in result["phases"].values() for s, g, m in _COLUMNS]
-        if result["seed"] is None or not reported:
-            raise KeyError("seed")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not the result.json of a run with head and tail metrics at 10.") from error
+        hash((result["dataset"], result["seed"], result["config"].get("compression_rate")))
+        if not all(phase["parameters"].keys() and phase["model"] for phase in result["phases"].values()):
+            raise KeyError("parameters")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not the result.json of a run.") from error
     return result
+
+
+def _value(phase: dict[str, Any], column: Column) -> float | None:
+    """A metric in percent, if the phase has it."""
+    split, group, metric = column
+    value = ((phase.get(split) or {}).get(group) or {}).get(metric)
+    return None if value is None else 100 * value
+
+
+def _all_columns(phases: Iterable[dict[str, Any]]) -> list[Column]:
+    """Everything that any of them has, in the order of the first that has it."""
+    groups = ("all", "head", "tail")
+    return list(
+        dict.fromkeys(
+            (split, group, metric)
+            for phase in phases
+            for split in ("valid", "test")
+            for group in (groups if split == "test" else groups[:1])
+            for metric in (phase.get(split) or {}).get(group) or {}
+        )
+    )
 
 
 def _order(row: tuple[str, str, str, str], phases: dict[int, dict[str, Any]]) -> tuple[str, bool, float]:
@@ -72,4 +99,6 @@ def _order(row: tuple[str, str, str, str], phases: dict[int, dict[str, Any]]) ->
 
 
 def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
     return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

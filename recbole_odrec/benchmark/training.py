@@ -156,7 +156,8 @@ def _recbole(dataset: str, common: dict[str, Any], data: SessionDataset, folder:
         )
         for part in data.parts
     ]
-    write_benchmark(Split(*sources), folder, dataset, expand=True)
+    # As many items a row as the peer has positions: RecBole reads longer rows, and its network fails on them.
+    write_benchmark(Split(*sources), folder, dataset, expand=True, max_length=data.max_item_list_len)
     settings = {**common, **_SAME_NETWORK, **_SAME_DROPOUT, "data_path": str(folder)}
     settings["load_col"] = {"inter": ["session_id", "item_id_list", "item_id"]}
     settings["alias_of_item_id"] = ["item_id_list"]
@@ -194,7 +195,7 @@ def _summed(loss_parts: Callable[[Any], tuple[torch.Tensor, ...]]) -> Callable[[
 def _take_turns(contestants: list[Contestant], rounds: int, steps: int, show_progress: bool) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
     batches = {contestant.name: _endless(contestant.loader) for contestant in contestants}
-    turns = tqdm(range(rounds + 1), desc="rounds", disable=not show_progress)
+    turns = tqdm(range(rounds + 1), desc="rounds", disable=None if show_progress else True)
     for turn in turns:
         for contestant in contestants:
             for _ in range(steps if turn else 2):

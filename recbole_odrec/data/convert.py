@@ -72,7 +72,7 @@ def write_benchmark(
         name: name of the data set.
         expand: a line for each prefix and its next item, as RecBole itself reads it, in place of whole sessions.
         max_length: most recent items that an expanded prefix keeps; all of them when None.
-        show_progress: a progress bar over sessions.
+        show_progress: a progress bar over sessions, on a terminal.
 
     Returns:
         The files.
@@ -80,7 +80,8 @@ def write_benchmark(
     paths, first = [], 1
     for part, source in zip(PARTS, split, strict=True):
         path = folder / name / f"{name}.{part}.inter"
-        bar = tqdm(source.sessions, desc=path.name, unit=" sessions", delay=2, disable=not show_progress)
+        hidden = None if show_progress else True  # None: drawn on a terminal alone
+        bar = tqdm(source.sessions, desc=path.name, unit=" sessions", delay=2, disable=hidden)
         lines = (
             _case_lines(bar, source.n_given, first, max_length)
             if expand

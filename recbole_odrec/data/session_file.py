@@ -128,7 +128,7 @@ def _read_part(path: Path, config: Config, tokens: array, ids: dict[str, int]) -
         unit="B",
         unit_scale=True,
         delay=2,
-        disable=not config["show_progress"],
+        disable=None if config["show_progress"] else True,  # None: drawn on a terminal alone
     )
     with bar, path.open(encoding="utf-8") as lines:
         next(lines)

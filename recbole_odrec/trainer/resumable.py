@@ -17,6 +17,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.screen import FILE_ONLY
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.topk_collector import TopKCollector
 
@@ -193,7 +194,7 @@ class ResumableTrainer(Trainer):
         if not self._validates:
             self._save_last(epoch)
         if verbose:
-            self.logger.info(set_color("Saving current best", "blue") + f": {self.best_file}")
+            self.logger.info(f"{self.phase}: best so far, kept in {self.best_file}", extra=FILE_ONLY)
 
     def _training_state(self) -> dict[str, Any]:
         """State beside the model's that training needs; subclasses add theirs."""

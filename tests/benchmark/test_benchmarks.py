@@ -50,3 +50,25 @@ def test_benchmark_data_measures_a_fresh_process(capsys) -> None:
 def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:
     assert main(["benchmark", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_benchmark_train_gives_the_peer_its_most_recent_items_of_longer_sessions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sessions = [" ".join(str((7 * row + i) % 50 + 1) for i in range(length)) for row in range(30) for length in (6, 80)]
+    Path("train.txt").write_text("\n".join(sessions) + "\n")
+    words = ["--name", "long", "--output", ".", "--train_sessions", "train.txt"]
+    assert main(["convert", "--no_progress", *words]) == 0
+    seen = {}
+
+    def look(contestants: list, *_: object) -> dict:
+        batch = next(iter(contestants[0].loader))
+        seen["longest"], seen["width"] = int(batch["item_length"].max()), batch["item_id_list"].shape[1]
+        contestants[0].loss(batch).backward()
+        return {contestant.name: [0.5, 1.0] for contestant in contestants}
+
+    monkeypatch.setattr("recbole_odrec.benchmark.training._take_turns", look)
+    words = ["--dataset", "long", "--data_path", ".", "--rounds", "1", "--steps", "2"]
+    assert main(["benchmark", "train", *words, "--output", "speed.json"]) == 0
+    assert seen == {"longest": 50, "width": 50}
+    assert json.loads(Path("speed.json").read_text())["models"]["RecBole SASRec"]["step_ms"] == 750.0
