@@ -10,10 +10,12 @@ from typing import Any
 import recbole.data.dataset
 import torch
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
+from recbole.data import data_preparation
 from recbole.data.dataloader import TrainDataLoader
-from recbole.utils import get_trainer, init_seed
+from recbole.data.dataset import Dataset
+from recbole.utils import ModelType, get_trainer, init_seed
 
+from recbole_odrec.data.exact_tables import exact
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.length_buckets import LengthBucketLoader
 from recbole_odrec.data.session_dataset import SessionDataset, check_refit
@@ -56,8 +58,17 @@ def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
     return finish(config, run_dir, {"model": report})
 
 
-def baseline_dataset(config: Config) -> Any:
-    """RecBole's own data set; for whole sessions, which RecBole cannot read, ours with rows of full width."""
+# The data set that RecBole takes for a kind of model; a model with one of its own has it by name.
+_DATASETS = {ModelType.SEQUENTIAL: "SequentialDataset", ModelType.KNOWLEDGE: "KnowledgeBasedDataset"}
+
+
+def _dataset_class(config: Config) -> type[Dataset]:
+    usual = _DATASETS.get(config["MODEL_TYPE"], "Dataset")
+    return getattr(recbole.data.dataset, f"{config['model']}Dataset", getattr(recbole.data.dataset, usual))
+
+
+def baseline_dataset(config: Config) -> Dataset:
+    """RecBole's own data set, read and ordered exactly; for whole sessions, ours with rows of full width."""
     if not session_file_paths(config):
         check_refit(config)
         if config["bucket_by_length"]:
@@ -65,7 +76,7 @@ def baseline_dataset(config: Config) -> Any:
                 f"bucket_by_length=True needs files of whole sessions (`recbole-odrec convert`); {config['dataset']} "
                 "has none: leave it out."
             )
-        return create_dataset(config)
+        return exact(_dataset_class(config))(config)
     if hasattr(recbole.data.dataset, f"{config['model']}Dataset"):
         raise UserError(
             f"{config['model']} has a data set of its own, which reads no whole sessions: write prefix rows with "

@@ -19,8 +19,8 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
-from recbole_odrec.data.atomic_check import check_atomic_files
 from recbole_odrec.data.case_runs import CaseRuns, SessionRuns
+from recbole_odrec.data.exact_tables import ExactTables
 from recbole_odrec.data.session_file import Sessions, joined, read_sessions, session_file_paths
 from recbole_odrec.data.session_rows import RowFields, SessionRows
 from recbole_odrec.errors import UserError
@@ -38,7 +38,7 @@ def check_refit(config: Config) -> None:
         )
 
 
-class SessionDataset(SequentialDataset):
+class SessionDataset(ExactTables, SequentialDataset):
     """Drop-in for `recbole.data.dataset.SequentialDataset` that yields the same rows.
 
     Serves ordinary `.inter` files and session benchmark files (`benchmark_filename`), one case or one whole session a
@@ -57,8 +57,6 @@ class SessionDataset(SequentialDataset):
         self._session_files = session_file_paths(config)
         if not self._session_files:
             check_refit(config)
-        if not self._session_files:
-            check_atomic_files(config)
         self.item_list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         if config["benchmark_filename"] is not None:
             _prepare_benchmark_config(config, self.item_list_field)

@@ -10,6 +10,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.data.dataset import SequentialDataset
 
 from recbole_odrec.config import make_config
+from recbole_odrec.data.exact_tables import exact
 from recbole_odrec.data.head_tail import head_items, training_counts
 from recbole_odrec.data.session_dataset import SessionDataset
 
@@ -30,7 +31,7 @@ def assert_same_rows(ours: SessionDataset, theirs: SequentialDataset) -> None:
 
 def test_ml_100k_gives_recboles_rows_in_recboles_order() -> None:
     config = make_config("ODRec", "ml-100k", config_dict={"state": "ERROR", "MAX_ITEM_LIST_LENGTH": 50})
-    ours, theirs = SessionDataset(config).build(), SequentialDataset(config).build()
+    ours, theirs = SessionDataset(config).build(), exact(SequentialDataset)(config).build()
     assert [len(part) for part in ours] == [97171, 943, 943]
     for our_part, their_part in zip(ours, theirs, strict=True):
         assert_same_rows(our_part, their_part)
@@ -39,7 +40,7 @@ def test_ml_100k_gives_recboles_rows_in_recboles_order() -> None:
 @pytest.mark.parametrize("split", [{"LS": "valid_only"}, {"RS": [0.8, 0.1, 0.1]}])
 def test_other_splits_give_recboles_rows_too(small_config, split: dict) -> None:
     config = small_config(eval_args={"split": split, "order": "TO", "mode": "full", "group_by": "user"})
-    ours, theirs = SessionDataset(config).build(), SequentialDataset(config).build()
+    ours, theirs = SessionDataset(config).build(), exact(SequentialDataset)(config).build()
     for our_part, their_part in zip(ours, theirs, strict=True):
         if len(their_part):
             assert_same_rows(our_part, their_part)
