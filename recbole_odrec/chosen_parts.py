@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from recbole_odrec.nn.table import ItemTable
-from recbole_odrec.nn.tables import TABLES
-from recbole_odrec.parts import FIXED_PARTS, find_part
+from recbole_odrec.nn.kinds import KINDS, network_part
+from recbole_odrec.parts import FIXED_PARTS
 from recbole_odrec.trainer.objectives import OBJECTIVES, chosen_objectives
-
-# The key that chooses a part -> the parts there are, and what one of a user's own is derived from.
-KINDS: dict[str, tuple[dict[str, type], type]] = {"table": (TABLES, ItemTable)}
 
 
 def chosen_parts(values: Mapping[str, Any]) -> list[type]:
@@ -24,8 +20,7 @@ def chosen_parts(values: Mapping[str, Any]) -> list[type]:
     Raises:
         UserError: no such part.
     """
-    fixed = FIXED_PARTS[values["model"]]
-    network = [find_part(kind, fixed.get(kind) or values[kind], *known) for kind, known in KINDS.items()]
+    network = [network_part(kind, values, FIXED_PARTS[values["model"]]) for kind in KINDS]
     return [*network, *chosen_objectives(values)] if values["model"] == "ODRec" else network
 
 

@@ -131,11 +131,17 @@ def add_our_properties(config: Config, model: str, dataset: str) -> None:
 
 def _add_defaults_of_parts(internal: dict[str, Any], given: Mapping[str, Any], model: str, dataset: str) -> list[type]:
     """The parts that the configuration chooses; their keys join the properties, under those of the model's file."""
-    preset = _load_properties(f"preset/{given.get('preset', internal['preset'])}")
-    parts = chosen_parts({**internal, **_load_properties(f"dataset/{dataset}"), **preset, **given, "model": model})
+    parts = _parts_of(model, dataset, given)
     for part in parts:
         internal.update({key: default for key, default in defaults(part.Settings).items() if key not in internal})
     return parts
+
+
+def _parts_of(model: str, dataset: str, given: Mapping[str, Any]) -> list[type]:
+    """The parts that one of our models has on a data set, with what the user gives."""
+    files = ("overall", f"model/{model}", f"dataset/{dataset}", f"preset/{given.get('preset', 'none')}")
+    layers = [*map(_load_properties, files), given]
+    return chosen_parts({**{key: value for layer in layers for key, value in layer.items()}, "model": model})
 
 
 def settle_score_dtype(config: Config) -> None:
@@ -243,6 +249,9 @@ def teacher_config(config: Config, teacher: str, overrides: Mapping[str, Any]) -
     """
     of_data = _load_properties(f"dataset/{config['dataset']}").get("teacher_config", {})
     foreign = model_keys("SASRecTeacher") - model_keys(teacher)
+    if teacher in OUR_MODELS:
+        parts = _parts_of(teacher, config["dataset"], {**config.external_config_dict, **overrides})
+        foreign = possible_keys("ODRec") - keys_of(parts)
     overrides = {key: value for key, value in overrides.items() if key not in foreign or of_data.get(key) != value}
     student_only = (model_keys("ODRec") | keys_of(chosen_parts(config))) - model_keys("SASRecTeacher")
     given = {key: value for key, value in config.external_config_dict.items() if key not in student_only | foreign}

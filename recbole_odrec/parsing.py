@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
 from recbole_odrec.errors import UserError
@@ -32,6 +32,11 @@ TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "dict": ((dict,), "a dictionary"),
     "None": ((type(None),), "None"),
 }
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Of a part that has no keys."""
 
 
 def key(default: Any, meaning: str) -> Any:

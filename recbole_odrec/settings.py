@@ -7,40 +7,21 @@ from typing import Any
 
 from recbole_odrec.parsing import require
 
-ENCODERS = ("sasrec", "gru")
-READOUTS = ("soft_attention", "item_attention", "last")
 LEARNING_RATE_DECAYS = ("none", "linear")
 SCORE_DTYPES = ("float32", "bfloat16", "auto")
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Encoder and read-out, of teacher and student alike; `properties/model/*.yaml` explains each key."""
+    """What the parts of a network share, in teacher and student alike; `properties/model/*.yaml` explains each key."""
 
     hidden_size: int
-    n_layers: int
-    hidden_dropout_prob: float
     initializer_range: float
-    readout: str
     repeat_scores: bool
-    encoder: str = "sasrec"
-    # What a network without attention has no key for.
-    item_dropout_prob: float = 0.0
-    inner_size: int = 1
-    n_heads: int = 1
-    attn_dropout_prob: float = 0.0
 
     def __post_init__(self) -> None:
-        require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {', '.join(ENCODERS)}")
-        require(self.readout in READOUTS, "readout", self.readout, f"one of {', '.join(READOUTS)}")
-        for key in ("hidden_size", "inner_size", "n_layers", "n_heads"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
-        for key in ("hidden_dropout_prob", "attn_dropout_prob", "item_dropout_prob"):
-            require(0 <= getattr(self, key) < 1, key, getattr(self, key), "a number in [0, 1)")
+        require(self.hidden_size >= 1, "hidden_size", self.hidden_size, "a whole number of at least 1")
         require(self.initializer_range > 0, "initializer_range", self.initializer_range, "a number above 0")
-        if self.encoder == "sasrec":
-            fits = self.hidden_size % self.n_heads == 0
-            require(fits, "n_heads", self.n_heads, f"a divisor of hidden_size={self.hidden_size}")
 
 
 @dataclass(frozen=True)

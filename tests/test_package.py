@@ -15,6 +15,7 @@ import yaml
 from recbole_odrec.chosen_parts import possible_keys
 from recbole_odrec.config import _DATA_KEYS, make_config, properties_folder, teacher_config
 from recbole_odrec.errors import UserError
+from recbole_odrec.nn.kinds import KINDS
 from recbole_odrec.nn.product import is_quick_in_bfloat16
 from recbole_odrec.settings import DistillationConfig, NetworkConfig
 
@@ -60,10 +61,9 @@ def test_the_wheel_runs_from_another_folder(wheel: Path, small_data: Path, tmp_p
 def test_every_key_is_read_and_every_read_key_has_a_default() -> None:
     keys = set(yaml.safe_load((properties_folder() / "model" / "ODRec.yaml").read_text()))
     read = {name for part in (NetworkConfig, DistillationConfig) for name in part.__dataclass_fields__}
-    assert keys == read | {"table", "objectives"}
+    assert keys == read | {*KINDS, "objectives"}
     teacher = set(yaml.safe_load((properties_folder() / "model" / "SASRecTeacher.yaml").read_text()))
-    of_network = set(NetworkConfig.__dataclass_fields__) - {"encoder"}  # what makes it SASRecTeacher
-    assert teacher == of_network
+    assert teacher == {*NetworkConfig.__dataclass_fields__, "readout"}
 
 
 @pytest.mark.parametrize("path", sorted(properties_folder().rglob("*.yaml")), ids=lambda path: path.stem)

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.session_recommender import SessionRecommender
-from recbole_odrec.nn import GRUEncoder
 
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -87,7 +86,7 @@ def build_program(model: nn.Module, max_length: int, topk: int) -> bytes:
 
 def has_fixed_length(model: nn.Module, max_length: int) -> bool:
     """Whether this model's program takes histories padded to the maximum, not of any length."""
-    return isinstance(model.encoder, GRUEncoder) or max_length < 3
+    return not model.encoder.traces_any_length or max_length < 3
 
 
 def program_runner(content: bytes, max_length: int, is_fixed: bool) -> Run:

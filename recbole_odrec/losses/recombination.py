@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from recbole_odrec.nn.readout import SoftAttentionReadout
+from recbole_odrec.nn import SoftAttentionReadout
 
 
 class RecombinedViews(NamedTuple):

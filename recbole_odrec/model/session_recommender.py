@@ -5,31 +5,22 @@ Dimension key: B sessions, L positions, C training cases, D embedding, N items.
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_odrec.data.window_loader import NEXT_ITEMS
 from recbole_odrec.errors import UserError
 from recbole_odrec.losses import AddedScores, catalogue_loss
-from recbole_odrec.nn import (
-    TABLES,
-    GRUEncoder,
-    ItemAttentionReadout,
-    ItemTable,
-    LastStateReadout,
-    RepeatScores,
-    SelfAttentionEncoder,
-    SoftAttentionReadout,
-)
+from recbole_odrec.nn import Encoder, ItemTable, Readout, RepeatScores
+from recbole_odrec.nn.kinds import network_part
 from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.parsing import parse
-from recbole_odrec.parts import find_part
 from recbole_odrec.settings import NetworkConfig
 
 
@@ -57,31 +48,32 @@ class SessionRecommender(SequentialRecommender):
     Trains on RecBole's prefix rows and on session windows (`data.window_loader`) alike.
 
     Attributes:
-        item_table: embeddings of the items.
+        item_table, encoder, readout: the parts that the configuration chooses.
+        repeat: scores of repetition, None without.
     """
 
     fixed_parts: ClassVar[dict[str, str]] = {}  # what makes this class what it is
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        fixed_network = {key: name for key, name in self.fixed_parts.items() if key == "encoder"}
-        network = parse(NetworkConfig, config, **fixed_network)
+        network = parse(NetworkConfig, config)
         self.hidden_size = network.hidden_size
         self.score_dtype = torch.bfloat16 if config["score_dtype"] == "bfloat16" else None  # None: the weights' own
         self._score_buffer = ScoreBuffer()
-        self.item_table = self._build_item_table(config, network.initializer_range)
-        self.encoder = _encoder(network, self.max_seq_length)
-        self.readout = _readout(network, self.max_seq_length)
+        self.item_table: ItemTable = self._build("table", config, self.n_items, network.hidden_size)
+        self.encoder: Encoder = self._build("encoder", config, network.hidden_size, self.max_seq_length)
+        self.readout: Readout = self._build("readout", config, network.hidden_size, self.max_seq_length)
         self.repeat = RepeatScores(network.hidden_size, self.max_seq_length) if network.repeat_scores else None
 
-    def _build_item_table(self, config: Config, std: float) -> ItemTable:
-        kind = find_part("table", self.fixed_parts.get("table") or config["table"], TABLES, ItemTable)
+    def _build(self, kind: str, config: Config, *sizes: int) -> Any:
+        """The part of a kind that the configuration chooses, of its own settings."""
+        part = network_part(kind, config, self.fixed_parts)
         try:
-            return kind.from_settings(parse(kind.Settings, config), self.n_items, self.hidden_size, std)
+            return part.from_settings(parse(part.Settings, config), *sizes, config["initializer_range"])
+        except UserError:
+            raise
         except ValueError as error:
-            raise (
-                error if isinstance(error, UserError) else UserError(f"item table of {type(self).__name__}: {error}")
-            ) from error
+            raise UserError(f"{kind} of {type(self).__name__}: {error}") from error
 
     # ------------------------------------------------------------------ representations
 
@@ -168,26 +160,3 @@ class SessionRecommender(SequentialRecommender):
     def n_parameters(self) -> int:
         """Trainable numbers of the whole model."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-
-
-def _readout(network: NetworkConfig, max_length: int) -> nn.Module:
-    if network.readout == "soft_attention":
-        return SoftAttentionReadout(network.hidden_size, network.initializer_range)
-    if network.readout == "item_attention":
-        return ItemAttentionReadout(network.hidden_size, max_length, dropout=network.item_dropout_prob)
-    return LastStateReadout()
-
-
-def _encoder(network: NetworkConfig, max_length: int) -> nn.Module:
-    if network.encoder == "gru":
-        return GRUEncoder(network.hidden_size, network.n_layers, network.hidden_dropout_prob)
-    return SelfAttentionEncoder(
-        network.hidden_size,
-        max_length,
-        network.n_layers,
-        network.n_heads,
-        network.inner_size,
-        network.hidden_dropout_prob,
-        network.attn_dropout_prob,
-        network.initializer_range,
-    )

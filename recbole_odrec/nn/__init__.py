@@ -1,21 +1,27 @@
 """Pure layers: no RecBole in here."""
 
-from recbole_odrec.nn.encoder import GRUEncoder, SelfAttentionEncoder
-from recbole_odrec.nn.readout import ItemAttentionReadout, LastStateReadout, SoftAttentionReadout
+from recbole_odrec.nn.encoder import Encoder
+from recbole_odrec.nn.encoders import ENCODERS, GRUEncoder, SelfAttentionEncoder
+from recbole_odrec.nn.readout import Readout
+from recbole_odrec.nn.readouts import READOUTS, ItemAttentionReadout, LastStateReadout, SoftAttentionReadout
 from recbole_odrec.nn.repeat import RepeatScores
 from recbole_odrec.nn.table import FrozenTable, ItemTable
 from recbole_odrec.nn.tables import TABLES, DenseEmbedding, ProductCodesEmbedding, SemiTensorTrainEmbedding
 from recbole_odrec.nn.tables.planner import TensorTrainPlan, plan_tensor_train
 
 __all__ = [
+    "ENCODERS",
+    "READOUTS",
     "TABLES",
     "DenseEmbedding",
+    "Encoder",
     "FrozenTable",
     "GRUEncoder",
     "ItemAttentionReadout",
     "ItemTable",
     "LastStateReadout",
     "ProductCodesEmbedding",
+    "Readout",
     "RepeatScores",
     "SelfAttentionEncoder",
     "SemiTensorTrainEmbedding",

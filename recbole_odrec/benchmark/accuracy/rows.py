@@ -76,7 +76,6 @@ _ONE_TEACHER_ON_TMALL = {
     "session_jump_prob": 0.0,
     "kd_weight": 0.5,
     "contrastive_weight": 0.2,
-    "move_codes_every": 0,
 }
 # A student of one teacher, or of three of a kind, was trained with their dropout.
 _DROPOUT = {"hidden_dropout_prob": 0.3, "item_dropout_prob": 0.3, "attn_dropout_prob": 0.5}
@@ -84,7 +83,7 @@ _NO_DROPOUT = dict.fromkeys(_DROPOUT, 0.0)
 # Cores that start from the teacher's table, each item in the cell where they come closest to it.
 _ASSIGNED = {**_CODES, **_NO_DROPOUT, "table": "tensor_train", "item_order": "assigned", "learning_rate": 0.004}
 _CODES_ON = {
-    "tmall": {**_ONE_TEACHER_ON_TMALL, "learning_rate": 0.002, "epochs": 2},
+    "tmall": {**_ONE_TEACHER_ON_TMALL, "learning_rate": 0.002, "epochs": 2, "move_codes_every": 0},
     "retailrocket": _DROPOUT,
 }
 _TENSOR_TRAIN_ON = {
