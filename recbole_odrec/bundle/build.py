@@ -6,20 +6,24 @@ Dimension key: B sessions, L positions, D embedding, k items asked for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import NamedTuple
 
 import numpy as np
 import onnx
-from torch import nn
 
+from recbole_odrec.bundle import encoders, readouts, tables
 from recbole_odrec.bundle.graph import BOOL, FLOAT, INT64, Graph, value
-from recbole_odrec.bundle.item_tables import CodesTable, DenseTable, TensorTrainTable
-from recbole_odrec.bundle.networks import encode, read_out, repeat_scores
+from recbole_odrec.bundle.part_graphs import TableGraph, encode, read_out, table_graph
 from recbole_odrec.bundle.precision import Precision, store_weights
-from recbole_odrec.bundle.repeated import merge_repeated
-from recbole_odrec.nn import ProductCodesEmbedding, RepeatScores, SemiTensorTrainEmbedding
+from recbole_odrec.bundle.repeated import merge_repeated, repeat_scores
+from recbole_odrec.errors import UserError
+from recbole_odrec.nn import Encoder, ItemTable, Readout, RepeatScores
 
-Table = DenseTable | TensorTrainTable | CodesTable
+for folder in (tables, encoders, readouts):  # a file there is an exporter, listed nowhere else
+    for module in iter_modules(folder.__path__, f"{folder.__name__}."):
+        import_module(module.name)
 
 
 class SessionValues(NamedTuple):
@@ -36,13 +40,13 @@ class SessionValues(NamedTuple):
     added: str | None = None
 
 
-SessionPart = Callable[[Graph, Table, str], SessionValues]  # (graph, table, item_seq)
+SessionPart = Callable[[Graph, TableGraph, str], SessionValues]  # (graph, table, item_seq)
 
 
 def build_session_model(
-    item_table: nn.Module,
-    encoder: nn.Module,
-    readout: nn.Module,
+    item_table: ItemTable,
+    encoder: Encoder,
+    readout: Readout,
     topk: int,
     precision: Precision = "fp32",
     repeat: RepeatScores | None = None,
@@ -50,36 +54,43 @@ def build_session_model(
     """The graph of one of our networks (`nn`), student or teacher.
 
     Args:
-        item_table: `SemiTensorTrainEmbedding`, `ProductCodesEmbedding` or `DenseEmbedding`. Ids in the graph are grid
-            cells: for a table with an item order, id c is the item whose cell is c.
-        encoder, readout, repeat: of `nn.encoder`, `nn.readout` and `nn.repeat`.
+        item_table: ids in the graph are its columns: for a table with an item order, id c is the item whose cell is c.
+        encoder, readout, repeat: the rest of the network.
         topk: k, at most the number of items N - 1.
         precision: how weights are stored.
-    """
-    if isinstance(item_table, SemiTensorTrainEmbedding):
-        table: Table = TensorTrainTable(item_table, is_integer=precision == "int8")
-    elif isinstance(item_table, ProductCodesEmbedding):
-        table = CodesTable(item_table)
-    else:
-        table = DenseTable(item_table.to_matrix().detach().cpu().numpy())
 
-    def session(graph: Graph, table: Table, item_seq: str) -> SessionValues:
-        rows = table.rows(graph, item_seq)
-        hidden = encode(graph, encoder, rows)
-        query = read_out(graph, readout, hidden, item_seq, rows)
+    Raises:
+        UserError: a part without an exporter, or one that stores more than the table.
+    """
+    table = table_graph(item_table, precision)
+    if table.n_bytes > item_table.n_bytes:
+        raise UserError(
+            f"the exporter of table {type(item_table).__name__} stores {table.n_bytes:,} bytes, the table itself is "
+            f"{item_table.n_bytes:,}: what was compressed must stay so."
+        )
+
+    def session(graph: Graph, table: TableGraph, item_seq: str) -> SessionValues:
+        with graph.counted(table):
+            rows = table.rows(graph, item_seq)
+        hidden = encode(encoder, graph, rows)
+        query = read_out(readout, graph, hidden, item_seq, rows)
         return SessionValues(query, rows, repeat and repeat_scores(graph, repeat, hidden, item_seq))
 
     return build_model(table, session, topk, precision)
 
 
-def build_model(table: Table, session: SessionPart, topk: int, precision: Precision = "fp32") -> onnx.ModelProto:
+def build_model(table: TableGraph, session: SessionPart, topk: int, precision: Precision = "fp32") -> onnx.ModelProto:
     """Joins a session part and an item table: encode, score every item, leave out what must not be served, top-k.
 
     Padding is never recommended; with `exclude_seen` (optional, false by default) neither are the items of `item_seq`.
     Where fewer than k items are left, the rest of the answer is id 0 with score -inf.
+
+    Raises:
+        UserError: the table stores other than it says.
     """
     graph = Graph()
-    table.store(graph)
+    with graph.counted(table):
+        table.store(graph)
     values = session(graph, table, "item_seq")
     # Items of the session that get something on top of their product are left out of the catalogue's best and come
     # back with scores of their own.
@@ -88,7 +99,13 @@ def build_model(table: Table, session: SessionPart, topk: int, precision: Precis
     seen = graph.op("Where", leaves_seen_out, "item_seq", graph.const(0))
     out = graph.op("Pad", seen, graph.const([0, 0, 0, 1]))  # [B, L + 1]
     n_seen = graph.op("Where", leaves_seen_out, graph.dim("item_seq", 1), graph.const(0))
-    scores, ids = table.best(graph, values.query, out, graph.op("Add", n_seen, graph.const(1)), topk)
+    n_out = graph.op("Add", n_seen, graph.const(1))
+    with graph.counted(table):
+        scores, ids = table.best(graph, values.query, out, n_out, topk)
+    if graph.bytes_of(table) != table.n_bytes:
+        raise UserError(
+            f"{type(table).__name__} says that it stores {table.n_bytes:,} bytes and stores {graph.bytes_of(table):,}."
+        )
     if values.added:
         products = graph.op("Mul", values.rows, graph.op("Unsqueeze", values.query, graph.const([1])))
         products = graph.op("ReduceSum", products, graph.const([2]), keepdims=0)  # [B, L, D] -> [B, L]

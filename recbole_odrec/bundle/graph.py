@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 # Old enough for the runtimes on phones; the newest operator needed is LayerNormalization (17).
 OPSET, IR_VERSION = 17, 8
+_MANY_NUMBERS = 64  # a constant of so many is data
 _MOST_BYTES = 2**31 - 2**20  # what one ONNX file (a protocol buffer) can hold, less room for the nodes
 
 
@@ -25,6 +27,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, np.ndarray] = {}
         self._count = 0
+        self._bytes: dict[object, int] = {}
 
     def op(self, kind: str, *inputs: str, n_outputs: int = 1, **attributes: Any) -> Any:
         """Adds a node; returns the name of its output (a list of names for several outputs)."""
@@ -54,6 +57,21 @@ class Graph:
     def const_range(self, stop: int) -> str:
         """0 .. stop - 1 as a constant that costs no bytes in the file."""
         return self.arange(self.const(stop))
+
+    @contextmanager
+    def counted(self, part: object) -> Iterator[None]:
+        """Counts what is stored meanwhile as the part's; constants of a few numbers belong to nobody."""
+        before = set(self.initializers)
+        yield
+        new = [self.initializers[name] for name in self.initializers.keys() - before if not self._is_small(name)]
+        self._bytes[part] = self.bytes_of(part) + sum(array.nbytes for array in new)
+
+    def bytes_of(self, part: object) -> int:
+        """Bytes counted for a part."""
+        return self._bytes.get(part, 0)
+
+    def _is_small(self, name: str) -> bool:
+        return name.startswith("const_") and self.initializers[name].size < _MANY_NUMBERS
 
     def reshape(self, values: str, *shape: int) -> str:
         """To a shape; 0 keeps an axis, -1 is computed."""

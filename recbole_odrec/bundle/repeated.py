@@ -1,6 +1,6 @@
 """A session's own items in the graph: what repetition adds to their scores, and the merge with the catalogue's best.
 
-Dimension key: B sessions, L positions, k items asked for.
+Dimension key: B sessions, L positions, D embedding, k items asked for.
 """
 
 from __future__ import annotations
@@ -8,6 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from recbole_odrec.bundle.graph import Graph
+from recbole_odrec.bundle.layers import SessionEnd, linear
+from recbole_odrec.nn import RepeatScores
+
+
+def repeat_scores(graph: Graph, repeat: RepeatScores, hidden: str, item_seq: str) -> str:
+    """What each position adds to the score of its item: [B, L, D], [B, L] -> [B, L], 0 on padding."""
+    end = SessionEnd(graph, hidden, item_seq)
+    added = graph.op("Add", end.match(repeat, "repeat"), linear(graph, end.state, "repeat.level", repeat.level))
+    return graph.op("Where", end.is_behind, graph.number(0), added)
 
 
 def merge_repeated(graph: Graph, scores: str, ids: str, products: str, added: str, k: int) -> tuple[str, str]:

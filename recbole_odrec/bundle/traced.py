@@ -17,10 +17,11 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_odrec.bundle.build import SessionValues, Table, build_model
+from recbole_odrec.bundle.build import SessionValues, build_model
 from recbole_odrec.bundle.graph import OPSET, Graph
-from recbole_odrec.bundle.item_tables import DenseTable
+from recbole_odrec.bundle.part_graphs import TableGraph
 from recbole_odrec.bundle.precision import Precision
+from recbole_odrec.bundle.tables.dense import DenseTable
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.adapter import ProductTeacher
 
@@ -55,7 +56,7 @@ def build_traced_model(model: ProductTeacher, topk: int, precision: Precision = 
     traced = _trace(model)
     table = DenseTable(weight, model.scale, model.is_normalized)
 
-    def session(graph: Graph, table: Table, item_seq: str) -> SessionValues:
+    def session(graph: Graph, table: TableGraph, item_seq: str) -> SessionValues:
         return SessionValues(_insert(graph, traced, item_seq, shared=(weight, table.name)))
 
     return build_model(table, session, topk, precision)

@@ -1,4 +1,4 @@
-"""Item tables in the graph: rows of the history's items, and the best items of a session, straight from what is stored.
+"""A semi-tensor-product tensor train in the graph, rows and scores straight from its cores.
 
 Dimension key: B sessions, L positions, D embedding, N items (padding row 0 included), m cores, I_k / A_k item and
 embedding side of core k, R_k inner rank, t factor, P x Q grid of cells (Q = I_m), K = A_m R_{m-1}, k items asked for.
@@ -11,9 +11,10 @@ from math import prod
 import numpy as np
 
 from recbole_odrec.bundle.graph import Graph
-from recbole_odrec.bundle.precision import quantize_rows
+from recbole_odrec.bundle.part_graphs import TableGraph, table_graph, the_k_best
+from recbole_odrec.bundle.precision import Precision, quantize_rows
 from recbole_odrec.bundle.top_k import LOWEST_FLOAT, LOWEST_INT, ascending, best_cells, leave_out
-from recbole_odrec.nn import ProductCodesEmbedding, SemiTensorTrainEmbedding
+from recbole_odrec.nn import SemiTensorTrainEmbedding
 
 # The integer scan keeps this many candidates for each item asked for; they are scored again in float32.
 _CANDIDATES = 2
@@ -21,51 +22,7 @@ _CANDIDATES = 2
 _HALF_RANGE = 63
 
 
-class DenseTable:
-    """A full table [N, D], scored by one product.
-
-    Args:
-        weight: [N, D] float32.
-        scale: constant factor of every score.
-        is_normalized: score with rows of length one (CORE), embed with the rows as they are.
-    """
-
-    def __init__(self, weight: np.ndarray, scale: float = 1.0, is_normalized: bool = False) -> None:
-        self.weight, self.scale, self.is_normalized = weight, scale, is_normalized
-        self.n_items = len(weight)
-
-    def store(self, graph: Graph) -> None:
-        """Puts the table into the graph."""
-        self.name = graph.weight("item_table", self.weight)
-
-    def rows(self, graph: Graph, item_seq: str) -> str:
-        """int64 [B, L] -> [B, L, D]."""
-        return graph.op("Gather", self.name, item_seq)
-
-    def best(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
-        """The k best items of each session.
-
-        Args:
-            graph: written to.
-            query: session representations [B, D].
-            out: cells that must not be served, int64 [B, X].
-            n_out: the most cells that `out` can name in a session, int64 scalar.
-            k: how many.
-
-        Returns:
-            Scores float32 [B, k], descending, and ids int64 [B, k]; -inf where there is no further item.
-        """
-        scores = graph.op("Gemm", query, self.name, transB=1, alpha=self.scale)  # [B, D] x [D, N] -> [B, N]
-        if self.is_normalized:
-            lengths = np.linalg.norm(self.weight, axis=1).clip(min=1e-12)
-            scores = graph.op("Mul", scores, graph.weight("item_scale", (1 / lengths).astype(np.float32)))
-        grid, lowest = graph.reshape(scores, 0, 1, self.n_items), graph.const(*LOWEST_FLOAT)
-        count = graph.op("Add", n_out, graph.const(k))
-        values, cells = best_cells(graph, grid, (1, self.n_items), self.n_items, count, lowest)
-        return _final(graph, leave_out(graph, values, cells, out, lowest), cells, k)
-
-
-class TensorTrainTable:
+class TensorTrainTable(TableGraph):
     """A semi-tensor-product tensor train, from its cores alone (`nn.tensor_train` states the form).
 
     Each core is stored once, as the matrix [A_k R_{k-1}, I_k R_k] that scoring multiplies by; rows gather from the same
@@ -77,11 +34,13 @@ class TensorTrainTable:
     """
 
     def __init__(self, table: SemiTensorTrainEmbedding, is_integer: bool = False) -> None:
-        plan = table.plan
-        self.n_items, self.is_integer = table.n_items, is_integer
+        plan, self.is_integer = table.plan, is_integer
         self.cores = [core.detach().numpy() for core in table.tt_cores]  # [R_{k-1}, I_k, A_k, R_k]
-        self.rest = prod(plan.item_shape[1:])
-        self.cores[0] = self.cores[0][:, : -(-self.n_items // self.rest)]
+        self.cores[0] = self.cores[0][:, : -(-table.n_items // prod(plan.item_shape[1:]))]
+        # No item order: the bundle's list of items stands in it. Integers have a scale for each row of their matrix.
+        n_rows = sum(core.shape[0] * core.shape[2] for core in self.cores)
+        numbers = sum(core.size for core in self.cores)
+        super().__init__(table.n_items, numbers + 4 * n_rows if is_integer else 4 * numbers)
         if is_integer:
             self._balance()
         self.sides = [core.shape[1] for core in self.cores]
@@ -130,15 +89,22 @@ class TensorTrainTable:
         shape = graph.op("Concat", graph.op("Shape", item_seq), graph.const([self.embedding_dim]), axis=0)
         return graph.op("Reshape", rows, shape)
 
+    def scores(self, graph: Graph, query: str) -> str:
+        """[B, D] -> [B, P, Q]."""
+        return graph.op("MatMul", self._contract(graph, query), self.names[-1])  # [B, P, K] x [K, Q] -> [B, P, Q]
+
     def best(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
-        """As `DenseTable.best`."""
-        if self.is_integer:
-            return self._scan_integers(graph, query, out, n_out, k)
-        state = self._contract(graph, query)  # [B, P, K]
-        grid = graph.op("MatMul", state, self.names[-1])  # [B, P, K] x [K, Q] -> [B, P, Q]
-        count, lowest = graph.op("Add", n_out, graph.const(k)), graph.const(*LOWEST_FLOAT)
-        values, cells = best_cells(graph, grid, self.shape, self.n_items, count, lowest)
-        return _final(graph, leave_out(graph, values, cells, out, lowest), cells, k)
+        """As of any table; integers give candidates, which are scored again in float32."""
+        if not self.is_integer:
+            return super().best(graph, query, out, n_out, k)
+        grid = self._integer_product(graph, self._contract(graph, query), len(self.cores) - 1)  # int32 [B, P, Q]
+        count = graph.op("Add", n_out, graph.const(_CANDIDATES * k))
+        _, cells = best_cells(graph, grid, self.shape, self.n_items, count, graph.const(*LOWEST_INT))
+        cells = ascending(graph, cells)  # so that ties go to the lower index
+        products = graph.op("Mul", self.rows(graph, cells), graph.op("Unsqueeze", query, graph.const([1])))
+        scores = graph.op("ReduceSum", products, graph.const([2]), keepdims=0)  # [B, C, D] -> [B, C]
+        scores = leave_out(graph, scores, cells, out, graph.const(*LOWEST_FLOAT))
+        return the_k_best(graph, scores, cells, k)
 
     # ------------------------------------------------------------------ steps
 
@@ -182,18 +148,6 @@ class TensorTrainTable:
         product = graph.op("MatMulInteger", integers, self.names[k], zero)  # int32
         return product if is_last else graph.op("Cast", product, to=1)
 
-    def _scan_integers(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
-        """Candidates from 8-bit products, then their scores in float32."""
-        last = len(self.cores) - 1
-        grid = self._integer_product(graph, self._contract(graph, query), last)  # int32 [B, P, Q]
-        count = graph.op("Add", n_out, graph.const(_CANDIDATES * k))
-        _, cells = best_cells(graph, grid, self.shape, self.n_items, count, graph.const(*LOWEST_INT))
-        cells = ascending(graph, cells)  # so that ties go to the lower index
-        products = graph.op("Mul", self.rows(graph, cells), graph.op("Unsqueeze", query, graph.const([1])))
-        scores = graph.op("ReduceSum", products, graph.const([2]), keepdims=0)  # [B, C, D] -> [B, C]
-        scores = leave_out(graph, scores, cells, out, graph.const(*LOWEST_FLOAT))
-        return _final(graph, scores, cells, k)
-
     def _slices(self, graph: Graph, k: int, digit: str) -> str:
         """Slices of a core for its grid indices: int64 [..] -> float32 [.., R_{k-1} A_k R_k].
 
@@ -210,54 +164,6 @@ class TensorTrainTable:
         return graph.op("Mul", graph.op("Cast", gathered, to=1), graph.reshape(scale, -1))
 
 
-class CodesTable:
-    """Product codes: a session meets each codebook once, an item's score is a sum of looked-up products.
-
-    The codebooks are stored as the 8-bit integers that training has seen, whatever the precision of the rest.
-
-    Args:
-        table: the trained module.
-    """
-
-    def __init__(self, table: ProductCodesEmbedding) -> None:
-        self.n_items, self.n_codes = table.n_items, table.n_codes
-        self.codes = table.codes.cpu().numpy().T.copy()  # [M, N]
-        self.books = table.rounded_codebooks().detach().cpu().numpy()  # [M, K, W]
-
-    def store(self, graph: Graph) -> None:
-        """Puts codes and codebooks into the graph."""
-        integers, scale = quantize_rows(self.books)
-        books = graph.op("Cast", graph.weight("codebooks", integers), to=1)
-        self.books_name = graph.op("Mul", books, graph.weight("codebooks.scale", scale))  # [M, K, W]
-        self.codes_name = graph.weight("codes", self.codes)
-
-    def rows(self, graph: Graph, item_seq: str) -> str:
-        """int64 [B, L] -> [B, L, D]; padding gets some row, which no causal encoder looks at."""
-        codes = graph.op("Cast", graph.op("Gather", self.codes_name, item_seq, axis=1), to=7)  # [M, B, L]
-        entries = self.books.shape[1]
-        first = graph.reshape(graph.op("Mul", graph.const_range(self.n_codes), graph.const(entries)), -1, 1, 1)
-        flat = graph.reshape(self.books_name, -1, self.books.shape[2])  # [M K, W]
-        parts = graph.op("Gather", flat, graph.op("Add", codes, first))  # [M, B, L, W]
-        parts = graph.op("Transpose", parts, perm=[1, 2, 0, 3])
-        return graph.reshape(parts, 0, 0, -1)
-
-    def best(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
-        """As `DenseTable.best`."""
-        parts = graph.op("Transpose", graph.reshape(query, 0, self.n_codes, -1), perm=[1, 2, 0])  # [M, W, B]
-        products = graph.op("Transpose", graph.op("MatMul", self.books_name, parts), perm=[0, 2, 1])  # [M, B, K]
-        scores = ""
-        for m in range(self.n_codes):
-            book = graph.op("Gather", products, graph.const(m))  # [B, K]
-            code = graph.op("Cast", graph.op("Gather", self.codes_name, graph.const(m)), to=6)  # int32 [N]
-            looked_up = graph.op("Gather", book, code, axis=1)  # [B, N]
-            scores = graph.op("Add", scores, looked_up) if m else looked_up
-        grid, lowest = graph.reshape(scores, 0, 1, self.n_items), graph.const(*LOWEST_FLOAT)
-        count = graph.op("Add", n_out, graph.const(k))
-        values, cells = best_cells(graph, grid, (1, self.n_items), self.n_items, count, lowest)
-        return _final(graph, leave_out(graph, values, cells, out, lowest), cells, k)
-
-
-def _final(graph: Graph, scores: str, cells: str, k: int) -> tuple[str, str]:
-    """The k best of the cells fetched."""
-    best, places = graph.op("TopK", scores, graph.const([k]), n_outputs=2, axis=1)
-    return best, graph.op("GatherElements", cells, places, axis=1)
+@table_graph.register
+def _(table: SemiTensorTrainEmbedding, precision: Precision) -> TableGraph:
+    return TensorTrainTable(table, is_integer=precision == "int8")

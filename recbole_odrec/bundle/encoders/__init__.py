@@ -1,0 +1,1 @@
+"""Encoders in the graph: each registers its own with `part_graphs.encode`."""
