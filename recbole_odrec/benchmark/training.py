@@ -25,7 +25,6 @@ from tqdm import tqdm
 from recbole_odrec.benchmark.memory import peak_of_large_blocks
 from recbole_odrec.config import make_config
 from recbole_odrec.data.convert import Split, write_benchmark
-from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.data.session_sources import SourceSessions
@@ -137,7 +136,7 @@ def _contestants(dataset: str, common: dict[str, Any], folder: Path) -> tuple[li
         config = make_config("ODRec", dataset, config_dict={**ours, "score_dtype": dtype})
         teacher = _new_model(teacher_config, train)  # untrained: its numbers do not change the time they take
         trainer = DistillationTrainer(config, _new_model(config, train), teacher, folder / f"student-{dtype}")
-        trainer.is_head = head_items(train).to(config["device"])
+        trainer.pair.dataset = train
         loader = SessionWindowLoader(config, train)
         contestants.append(
             Contestant(f"ODRec distillation, {dtype}", loader, _summed(trainer.loss_parts), trainer.optimizer)

@@ -4,7 +4,7 @@ from recbole_odrec.losses.at_once import at_once
 from recbole_odrec.losses.catalogue import AddedScores, CatalogueCrossEntropy, CatalogueLoss, catalogue_loss
 from recbole_odrec.losses.contrastive import contrastive_loss
 from recbole_odrec.losses.predictive import predictive_loss
-from recbole_odrec.losses.recombination import Recombination, RecombinationHead, RecombinedViews
+from recbole_odrec.losses.recombination import Recombination, RecombinationHead, RecombinedParts, RecombinedViews
 
 __all__ = [
     "AddedScores",
@@ -12,6 +12,7 @@ __all__ = [
     "CatalogueLoss",
     "Recombination",
     "RecombinationHead",
+    "RecombinedParts",
     "RecombinedViews",
     "at_once",
     "catalogue_loss",

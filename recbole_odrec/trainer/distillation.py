@@ -22,7 +22,9 @@ from recbole_odrec.trainer.teacher_phase import provide_teacher
 
 
 class DistillationTrainer(ResumableTrainer):
-    """Trains ODRec by the sum of its objectives (`trainer.objectives`; the paper's loss is in section 3.4).
+    """Trains ODRec by the sum of its objectives (`trainer.objectives`), of which the paper's are (section 3.4)
+
+        (1 - kd_weight) CE + kd_weight KL + contrastive_weight * contrastive + predictive_weight * predictive
 
     What weighs 0 is not computed, and without an objective that needs one there is no teacher. The teacher and the
     objectives belong to this trainer: neither is in the student's state, only the objectives are in the optimizer.

@@ -138,6 +138,24 @@ def test_a_run_of_other_objectives_is_not_continued(make) -> None:
     assert all(torch.equal(value, before[name]) for name, value in other.model.state_dict().items())
 
 
+def test_a_checkpoint_of_0_1_0_goes_on_where_its_parts_had_no_weights_and_is_refused_where_they_had(make) -> None:
+    for weights, goes_on in (({"contrastive_weight": 0, "predictive_weight": 0}, True), ({}, False)):
+        trainer, data = make(epochs=1, **weights)
+        trainer.fit(data)
+        state = checkpoint.load(trainer.last_file)
+        objectives = state["training"].pop("objectives")
+        if objectives:
+            state["training"]["recombination"] = objectives
+        checkpoint.save(trainer.last_file, state)
+        resumed, _ = make(epochs=2, **weights)
+        if goes_on:
+            assert resumed.resume()
+            assert resumed.start_epoch == 1
+        else:
+            with pytest.raises(UserError, match=r"last\.pth was trained by other objectives or by version 0\.1\.0"):
+                resumed.resume()
+
+
 def test_what_weighs_nothing_is_neither_built_nor_computed(make) -> None:
     Center.calls = 0
     trainer, data = make(taught=False, objectives=[CENTER], center_weight=0.0, **ALONE)

@@ -15,7 +15,7 @@ from recbole_odrec.trainer.objectives.recombined import RecombinedObjective
 class Contrastive(RecombinedObjective):
     """`contrastive_loss` between the views, both of the student's dimension."""
 
-    name = "contrastive"
+    name, views_like = "contrastive", ("student", "student")
 
     @dataclass(frozen=True)
     class Settings:
@@ -27,10 +27,6 @@ class Contrastive(RecombinedObjective):
         def __post_init__(self) -> None:
             temperature = self.contrastive_temperature
             require(temperature > 0, "contrastive_temperature", temperature, "a number above 0")
-
-    @staticmethod
-    def view_dims(student_dim: int, teacher_dim: int) -> tuple[int, int]:
-        return student_dim, student_dim
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         loss = contrastive_loss(*self.views(step), self.settings.contrastive_temperature)

@@ -18,9 +18,8 @@ Dimension key: B sessions, C training cases, D_s / D_t dimensions of student / t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from recbole.data.dataset import Dataset
@@ -28,27 +27,13 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from recbole_odrec.data.head_tail import head_items
+from recbole_odrec.losses import Recombination, RecombinedParts
 from recbole_odrec.model.session_recommender import SessionRecommender, TrainingCases
 from recbole_odrec.nn import FrozenTable
 from recbole_odrec.nn.product import ScoreBuffer
 
-Value = TypeVar("Value")
 
-
-class _Once:
-    """Remembers what was made for a key."""
-
-    def __init__(self) -> None:
-        self._made: dict[Hashable, Any] = {}
-
-    def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """`make()`, the same for everybody who asks with this key."""
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
-
-
-class Pair(_Once):
+class Pair:
     """Student and teacher, and what objectives share of them; nothing is made before it is asked for.
 
     Attributes:
@@ -59,7 +44,6 @@ class Pair(_Once):
     """
 
     def __init__(self, student: SessionRecommender, teacher: nn.Module | None = None) -> None:
-        super().__init__()
         self.student, self.teacher = student, teacher
         self.dataset: Dataset | None = None
         self.buffer = ScoreBuffer()
@@ -75,17 +59,21 @@ class Pair(_Once):
         """Which items are head items: bool [N]."""
         return head_items(self.dataset).to(next(self.student.parameters()).device)
 
+    @cached_property
+    def recombination(self) -> Recombination:
+        """What pools and recombines the parts of sessions, trained by all objectives over recombined views together."""
+        return Recombination(self.student.hidden_size, self.teacher.hidden_size)
+
     @property
     def columns(self) -> dict[str, int | None]:
         """What stands in the columns of the student's raw scores."""
         return {"n_items": self.student.n_items, "zero_item": self.student.item_table.zero_item}
 
 
-class Step(_Once):
+class Step:
     """A batch of training, and what objectives share of it; nothing is made before it is asked for."""
 
     def __init__(self, pair: Pair, interaction: Interaction) -> None:
-        super().__init__()
         self.pair, self.interaction = pair, interaction
 
     @cached_property
@@ -98,6 +86,13 @@ class Step(_Once):
         """The batch as the teacher encodes it, without gradient."""
         with torch.no_grad():
             return self.pair.teacher.training_cases(self.interaction)
+
+    @cached_property
+    def recombined(self) -> RecombinedParts:
+        """Head and tail parts of both networks' items, recombined."""
+        item_seq = self.interaction[self.pair.student.ITEM_SEQ]  # [B, L]
+        ours, theirs = self.cases.item_repr, self.teacher_cases.item_repr
+        return self.pair.recombination(ours, theirs, is_head=self.pair.is_head[item_seq], is_valid=item_seq != 0)
 
 
 class Objective(nn.Module, ABC):

@@ -16,17 +16,13 @@ from recbole_odrec.trainer.objectives.recombined import RecombinedObjective
 class Predictive(RecombinedObjective):
     """`predictive_loss` of one view against the student's item table, and of the other against the teacher's."""
 
-    name = "predictive"
+    name, views_like = "predictive", ("student", "teacher")
 
     @dataclass(frozen=True)
     class Settings:
         """Its keys."""
 
         predictive_weight: float = key(0.001, "Weight of the predictive task over recombined embeddings.")
-
-    @staticmethod
-    def view_dims(student_dim: int, teacher_dim: int) -> tuple[int, int]:
-        return student_dim, teacher_dim
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         pair, (first, second) = self.pair, self.views(step)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from recbole_odrec.losses import Recombination, RecombinationHead, RecombinedViews
+from recbole_odrec.losses import RecombinationHead, RecombinedViews
 from recbole_odrec.trainer.objectives.objective import Objective, Pair, Step
 
 
 class RecombinedObjective(Objective):
-    """Two views of each whole session; those who inherit share the pooled parts and have MLPs of their own."""
+    """Two views of each whole session; all who inherit share the pooled parts, and each has MLPs of its own.
+
+    Class attribute `views_like`: whose dimension each view has, that of what it is compared with.
+    """
+
+    views_like: ClassVar[tuple[str, str]]
 
     def __init__(self, settings: Any, pair: Pair) -> None:
         super().__init__(settings, pair)
-        student_dim, teacher_dim = pair.student.hidden_size, pair.teacher.hidden_size
-        self.recombination = pair.once(Recombination, lambda: Recombination(student_dim, teacher_dim))
-        self.head = RecombinationHead(student_dim, teacher_dim, *self.view_dims(student_dim, teacher_dim))
-
-    @staticmethod
-    def view_dims(student_dim: int, teacher_dim: int) -> tuple[int, int]:
-        """Dimensions of both views: those of what they are compared with."""
-        raise NotImplementedError
+        self.recombination = pair.recombination  # trains and is stored with each of them
+        dims = {"student": pair.student.hidden_size, "teacher": pair.teacher.hidden_size}
+        self.head = RecombinationHead(*dims.values(), *(dims[network] for network in self.views_like))
 
     @classmethod
     def needs_teacher(cls, settings: Any) -> bool:
@@ -28,12 +28,4 @@ class RecombinedObjective(Objective):
 
     def views(self, step: Step) -> RecombinedViews:
         """v_1 [B, D_1] and v_2 [B, D_2]."""
-        item_seq = step.interaction[self.pair.student.ITEM_SEQ]  # [B, L]
-        cases, teacher_cases = step.cases, step.teacher_cases
-        parts = step.once(
-            Recombination,
-            lambda: self.recombination(
-                cases.item_repr, teacher_cases.item_repr, is_head=self.pair.is_head[item_seq], is_valid=item_seq != 0
-            ),
-        )
-        return self.head(parts, cases.session_repr, teacher_cases.session_repr)
+        return self.head(step.recombined, step.cases.session_repr, step.teacher_cases.session_repr)
