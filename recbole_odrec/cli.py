@@ -210,6 +210,8 @@ def _needs(command: str, extra: str = "") -> Iterator[None]:
     """A package that is not installed is bad input like any other: one line with the way out."""
     try:
         yield
+    except UserError:  # some say themselves what to install
+        raise
     except ModuleNotFoundError as error:
         hint = f"pip install 'recbole_odrec[{extra}]'" if extra else "pip install recbole_odrec"
         raise UserError(f"{command} needs the package {error.name}, which is not installed: {hint}.") from error
