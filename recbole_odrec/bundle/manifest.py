@@ -41,6 +41,16 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def describe_file(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file, read piece by piece: its entry in a list of files."""
+    found, size = hashlib.sha256(), 0
+    with open_regular(path) as file:
+        while piece := file.read(_PIECE):
+            found.update(piece)
+            size += len(piece)
+    return {"bytes": size, "sha256": found.hexdigest()}
+
+
 def _checksum(values: Mapping[str, Any]) -> str:
     kept = {key: value for key, value in values.items() if key != "checksum"}
     return sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode())
@@ -53,10 +63,7 @@ def write_manifest(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
         folder: the bundle.
         values: everything but format, files and checksum, JSON types.
     """
-    files = {}
-    for path in sorted(folder.iterdir()):
-        content = path.read_bytes()
-        files[path.name] = {"bytes": len(content), "sha256": sha256(content)}
+    files = {path.name: describe_file(path) for path in sorted(folder.iterdir())}
     manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, **values, "files": files}
     manifest["checksum"] = _checksum(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -21,6 +21,8 @@ def demo(words: Sequence[str]) -> None:
     parser.add_argument("--bundle", required=True, type=Path, metavar="DIR", help="folder that `export` has written")
     parser.add_argument("--port", type=int, help="default: 8000, or the next one that is free")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1, this machine)")
+    named = "another name that requests may give this server, as a proxy in front does; may be repeated"
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=named)
     parser.add_argument("--open", action="store_true", help="open the page in the default browser")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the page as static files, serve nothing")
     offline = "holds onnxruntime-web's files, where npm cannot fetch them"
@@ -34,7 +36,7 @@ def demo(words: Sequence[str]) -> None:
         write_site(site, options.export)
         sys.stdout.write(f"{options.export}\n")
         return
-    with open_server(site, options.host, options.port) as server:
+    with open_server(site, options.host, options.port, names=options.allow_host) as server:
         if not _is_this_machine(options.host):
             _note("browsers run the page on this machine or over https: from elsewhere, put an https proxy in front")
         sys.stdout.write(f"{server.url}\nCtrl-C stops the server.\n")

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from recbole_odrec.bundle.manifest import describe_file
 from recbole_odrec.errors import UserError
 
 PAGE = Path(__file__).parent / "page"
@@ -65,10 +65,10 @@ def wrong_file(folder: Path) -> str | None:
     """Name of the first file that is missing or another one, None where all is right."""
     for name, digest in FILES.items():
         try:
-            content = (folder / name).read_bytes()
+            found = describe_file(folder / name)["sha256"]
         except OSError:
             return name
-        if hashlib.sha256(content).hexdigest() != digest:
+        if found != digest:
             return name
     return None
 
@@ -89,14 +89,10 @@ def _from_folder(folder: Path) -> Path:
 
 def _fetch(npm: str, kept: Path) -> None:
     """Installs into a temporary folder and renames: the folder `kept` is whole or not there."""
+    work = None
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".npm-"))
-    except OSError as error:
-        raise UserError(
-            f"{kept.parent} cannot be written ({error.strerror}): set XDG_CACHE_HOME to another folder."
-        ) from error
-    try:
         for name in _LOCKED:
             shutil.copy(PAGE / name, work)
         _npm_ci(npm, work)
@@ -115,8 +111,13 @@ def _fetch(npm: str, kept: Path) -> None:
         except OSError:
             if wrong_file(kept) is not None:  # else another process was faster
                 raise
+    except OSError as error:
+        raise UserError(
+            f"{kept.parent} cannot be written ({error.strerror}): set XDG_CACHE_HOME to another folder."
+        ) from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _npm_ci(npm: str, work: Path) -> None:

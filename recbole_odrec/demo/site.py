@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from recbole_odrec.bundle.manifest import ITEMS, LICENSE, MANIFEST, MODEL, TITLES, read_manifest, verify_file
+from recbole_odrec.bundle.manifest import (
+    ITEMS,
+    LICENSE,
+    MANIFEST,
+    MODEL,
+    TITLES,
+    describe_file,
+    open_regular,
+    read_manifest,
+    sha256,
+    verify_file,
+)
+from recbole_odrec.bundle.tokens import Lines, TokenTable, read_table
 from recbole_odrec.demo.runtime import FILES as RUNTIME_FILES
 from recbole_odrec.demo.runtime import PAGE
 from recbole_odrec.errors import UserError
 
 LIST = "files.js"  # written here: every other file with its size and SHA-256, and a key of them all
+_MOST_LIST_BYTES = 2**20
 _LIST_START = "self.FILES = "
 _NOT_SERVED = {"package.json", "package-lock.json"}
 
@@ -31,8 +43,11 @@ def bundle_files(bundle: Path) -> dict[str, Path]:
         BundleError: not a bundle, of another version, or damaged.
     """
     manifest = read_manifest(bundle)
-    for name in sorted({*manifest["files"], MODEL, ITEMS}):
+    for name in sorted(manifest["files"]):
         verify_file(bundle, manifest, name)
+    read_table(TokenTable, bundle, manifest, ITEMS)
+    if TITLES in manifest["files"]:
+        read_table(Lines, bundle, manifest, TITLES)
     optional = [name for name in (TITLES, LICENSE) if name in manifest["files"]]
     return {f"bundle/{name}": bundle / name for name in (MANIFEST, MODEL, ITEMS, *optional)}
 
@@ -57,30 +72,36 @@ def write_site(site: Site, output: Path) -> None:
     """
     if not _may_replace(output):
         raise UserError(f"{output} exists and is not a page of this command; give a new folder, or remove it first.")
+    work = None
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
-    except OSError as error:
-        raise UserError(f"{output} cannot be written ({error.strerror}).") from error
-    try:
-        page = work / "page"
+        page, old = work / "page", work / "old"
         for name, source in site.items():
             target = page / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source if isinstance(source, bytes) else source.read_bytes())
+            if isinstance(source, bytes):
+                target.write_bytes(source)
+            else:
+                shutil.copyfile(source, target)
         if output.exists():
-            output.rename(work / "old")
-        page.rename(output)
+            output.rename(old)
+        try:
+            page.rename(output)
+        except OSError:
+            if old.exists():
+                old.rename(output)
+            raise
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror or error}); nothing was changed.") from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _file_list(files: Mapping[str, Path]) -> bytes:
-    listed = {}
-    for name, path in files.items():
-        content = path.read_bytes()
-        listed[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    version = hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()[:16]
+    listed = {name: describe_file(path) for name, path in files.items()}
+    version = sha256(json.dumps(listed, sort_keys=True).encode())[:16]
     return f"{_LIST_START}{json.dumps({'version': version, 'files': listed}, indent=1)};\n".encode()
 
 
@@ -92,7 +113,8 @@ def _may_replace(output: Path) -> bool:
         return False
     found = {path.relative_to(output).as_posix() for path in output.rglob("*") if not path.is_dir()}
     try:
-        text = (output / LIST).read_text(encoding="utf-8")
+        with open_regular(output / LIST, _MOST_LIST_BYTES) as file:
+            text = file.read().decode()
         listed = json.loads(text.removeprefix(_LIST_START).rstrip().removesuffix(";"))["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return not found

@@ -62,7 +62,7 @@ def film_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rewrite_manifest(folder: Path, **values: object) -> None:
     (folder / "manifest.json").unlink()
-    count = len((folder / "items.txt").read_text().splitlines())
+    count = (folder / "items.txt").read_bytes().count(b"\n")
     write_manifest(folder, {"model": "student", "n_items": count, "max_length": 50, "topk": 20, **values})
 
 
@@ -99,7 +99,12 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
         complaints: list[str] = []
         requests: list[str] = []
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        # Of a frame it would be true; the server's policy takes windows and forms from a page of its own.
+        harmless = "can escape its sandboxing"
+        page.on(
+            "console",
+            lambda message: harmless in message.text or complaints.append(f"{message.type}: {message.text}"),
+        )
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         context.on("request", lambda request: requests.append(request.url))
         if script:

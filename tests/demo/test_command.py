@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from recbole_odrec.benchmark.chromium import serve
 from recbole_odrec.cli import main
 from recbole_odrec.demo import runtime as runtime_module
 from recbole_odrec.demo.runtime import PAGE, VERSION, cache_folder, find_runtime
@@ -146,6 +146,35 @@ def test_the_export_is_whole_and_replaces_only_itself(stand_in, tiny_bundle: Pat
     assert (page / "bundle" / "titles.txt").is_file()
 
 
+def test_a_full_disk_is_one_line_and_the_earlier_page_stays(stand_in, tiny_bundle, film_bundle, monkeypatch, capsys):
+    def export(bundle: Path) -> int:
+        return main(["demo", f"--bundle={bundle}", f"--offline-dir={stand_in}", "--export", "pages/demo"])
+
+    def content() -> dict:
+        return {path: path.read_bytes() for path in sorted(Path("pages").rglob("*")) if path.is_file()}
+
+    assert export(tiny_bundle) == 0
+    before = content()
+    for place in ((shutil, "copyfile"), (Path, "write_bytes"), (Path, "rename")):
+        with monkeypatch.context() as patch:
+            is_rename, real, calls = place[1] == "rename", getattr(*place), []
+
+            def full(*words, real=real, calls=calls, is_rename=is_rename):
+                calls.append(words)
+                if is_rename and len(calls) != 2:  # the second: the new page into its place
+                    return real(*words)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+            patch.setattr(*place, full)
+            capsys.readouterr()
+            assert export(film_bundle) == 2
+        assert capsys.readouterr().err == (
+            "recbole_odrec: pages/demo cannot be written (No space left on device); nothing was changed.\n"
+        )
+        assert content() == before
+        assert [path.name for path in Path("pages").iterdir()] == ["demo"]
+
+
 def test_no_page_file_asks_for_another_host() -> None:
     for path in PAGE.iterdir():
         if not path.name.startswith("package"):
@@ -162,6 +191,18 @@ def test_no_page_file_asks_for_another_host() -> None:
         (["--bundle=BUNDLE", "--port=70000"], "--port 70000, expected 0 (any free one) to 65535"),
         (["--bundle=BUNDLE", "--port=eighty"], "invalid int value"),
         (["--bundle=BUNDLE", "--host=no.such.host.invalid"], "cannot listen on no.such.host.invalid, port 8000: "),
+        (["--bundle=BUNDLE", "--port=-1"], "--port -1, expected 0 (any free one) to 65535"),
+        (["--bundle=BUNDLE", "--host="], "--host is empty, expected an address of this machine"),
+        (["--bundle=BUNDLE", f"--host={'a' * 300}"], "port 8000: no host name."),
+        (["--bundle=BUNDLE", "--host=1.2.3.4"], "cannot listen on 1.2.3.4, port 8000: "),
+        (["--bundle=BUNDLE", "--export=/proc/page"], "/proc/page cannot be written ("),
+        (
+            ["--bundle=BUNDLE", "--export=BUNDLE/manifest.json/page"],
+            "cannot be written (File exists); nothing was changed.",
+        ),
+        (["--bundle=BUNDLE", "--export=BUNDLE"], "exists and is not a page of this command"),
+        (["--bundle=BUNDLE", "--offline-dir=nowhere"], "--offline-dir nowhere does not hold"),
+        (["--bundle=BUNDLE/manifest.json"], "is not a bundle: it has no manifest.json"),
         (["--bundle=DAMAGED"], "model.onnx: its SHA-256 is not the one in the manifest"),
     ],
 )
@@ -190,30 +231,6 @@ def test_a_taken_port_is_an_error_where_it_was_asked_for_and_the_next_one_where_
         monkeypatch.setattr("recbole_odrec.demo.server._PORTS_TRIED", 1)
         with pytest.raises(UserError, match=f"ports {port} to {port} are in use"):
             open_server({}, "127.0.0.1", None)
-
-
-def test_the_server_gives_the_site_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "engine.wasm").write_bytes(b"\0asm")
-    (tmp_path / "secret").write_text("secret")
-    site = {
-        "index.html": b"<p>",
-        "runtime/engine.wasm": tmp_path / "engine.wasm",
-        "a.mjs": b"",
-        "gone.js": tmp_path / "x",
-    }
-    with serve(site) as server:
-        for path, kind, body in (
-            ("", "text/html; charset=utf-8", b"<p>"),
-            ("index.html?query", "text/html; charset=utf-8", b"<p>"),
-            ("runtime/engine.wasm", "application/wasm", b"\0asm"),
-            ("a.mjs", "text/javascript; charset=utf-8", b""),
-        ):
-            with urllib.request.urlopen(server.url + path, timeout=10) as answer:
-                assert (answer.headers["Content-Type"], answer.read()) == (kind, body)
-                assert answer.headers["Cache-Control"] == "no-cache"
-        for path in ("secret", "runtime/../secret", f"{tmp_path}/secret", "gone.js", "runtime/"):
-            with pytest.raises(urllib.error.HTTPError, match="404"):
-                urllib.request.urlopen(server.url + path, timeout=10)
 
 
 def test_it_serves_until_ctrl_c_and_then_ends_quietly(stand_in: Path, tiny_bundle: Path) -> None:

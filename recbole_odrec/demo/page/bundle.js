@@ -5,6 +5,8 @@ import { Problem } from "./problem.js";
 const FORMAT = "recbole_odrec bundle";
 const FORMAT_VERSION = 1;
 const FOLDER = "bundle/";
+const MOST = 2 ** 31 - 1; // items, positions
+const MOST_LINE_BYTES = 4096;
 
 /** The files of a bundle that the page reads; titles may be missing. */
 export const BUNDLE_FILES = ["manifest.json", "model.onnx", "items.txt", "titles.txt"].map((name) => FOLDER + name);
@@ -23,11 +25,10 @@ export async function readBundle(downloads) {
     read("items.txt"),
     manifest.files["titles.txt"] ? read("titles.txt") : new Uint8Array(),
   ]);
-  const tokens = lines(items);
-  if (tokens.length !== manifest.n_items) {
-    throw new Problem("damaged", `items.txt: ${tokens.length} items, the manifest says ${manifest.n_items}`);
-  }
-  return { manifest, model, tokens, titles: lines(titles) };
+  const tokens = lines("items.txt", items, manifest.n_items);
+  if (tokens.includes("")) throw new Problem("damaged", "items.txt: a token is empty");
+  if (new Set(tokens).size < tokens.length) throw new Problem("damaged", "items.txt: a token stands twice");
+  return { manifest, model, tokens, titles: titles.length ? lines("titles.txt", titles, manifest.n_items) : [] };
 }
 
 function parse(bytes) {
@@ -41,13 +42,33 @@ function parse(bytes) {
   if (manifest.format_version !== FORMAT_VERSION) {
     throw new Problem("version", `format version ${manifest.format_version}, this page reads ${FORMAT_VERSION}`);
   }
-  for (const key of ["n_items", "max_length", "topk"]) {
-    if (!Number.isInteger(manifest[key])) throw new Problem("damaged", `manifest.json: \`${key}\` is missing`);
+  const largest = { n_items: MOST, max_length: MOST, topk: manifest.n_items };
+  for (const [key, most] of Object.entries(largest)) {
+    const value = manifest[key];
+    if (!(Number.isInteger(value) && value >= 1 && value <= most)) {
+      throw new Problem("damaged", `manifest.json: \`${key}\` is not 1 to ${most}`);
+    }
+  }
+  if (!manifest.files?.["model.onnx"] || !manifest.files["items.txt"]) {
+    throw new Problem("damaged", "manifest.json does not list model.onnx and items.txt");
   }
   return manifest;
 }
 
-function lines(bytes) {
-  const text = new TextDecoder().decode(bytes);
-  return text === "" ? [] : text.slice(0, -1).split("\n"); // every line has its end
+/** Lines of a file with one for each item, as Python's `Lines` takes them. */
+function lines(name, bytes, count) {
+  let text;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new Problem("damaged", `${name}: not UTF-8`);
+  }
+  const found = text.split("\n");
+  if (found.pop() !== "") throw new Problem("damaged", `${name}: the last line is not complete`);
+  if (found.length !== count) throw new Problem("damaged", `${name}: ${found.length} items, the manifest says ${count}`);
+  for (let start = 0, end; start < bytes.length; start = end + 1) {
+    end = bytes.indexOf(10, start);
+    if (end - start > MOST_LINE_BYTES) throw new Problem("damaged", `${name}: a line of ${end - start} bytes`);
+  }
+  return found;
 }

@@ -69,12 +69,32 @@ export class Recommender {
       item_seq: new this.#ort.Tensor("int64", itemSeq, [sessions.length, length]),
       exclude_seen: new this.#ort.Tensor("bool", Uint8Array.of(excludeSeen), []),
     });
+    const shape = `${[sessions.length, this.topk]}`;
+    if (["int64", "float32"].some((type, i) => type !== [outputs.item_ids, outputs.scores][i]?.type)) {
+      throw new Error("model.onnx has other outputs than a bundle's model");
+    }
+    if (`${outputs.item_ids.dims}` !== shape || `${outputs.scores.dims}` !== shape) {
+      throw new Error(`model.onnx gives ${outputs.item_ids.dims} ids and ${outputs.scores.dims} scores, expected ${shape}`);
+    }
     const ids = Array.from(outputs.item_ids.data, Number);
-    const scores = outputs.scores.data;
-    if (ids.some((id, i) => !(id >= 0 && id <= this.nItems) || Number.isNaN(scores[i]))) {
+    const k = this.topk;
+    const answers = sessions.map((_, row) =>
+      Array.from({ length: k }, (_, i) => [ids[row * k + i], outputs.scores.data[row * k + i]]),
+    );
+    if (!answers.every((answer) => canBe(answer, this.nItems))) {
       throw new Error("model.onnx gives scores or items that cannot be");
     }
-    const k = ids.length / sessions.length;
-    return sessions.map((_, row) => Array.from({ length: k }, (_, i) => [ids[row * k + i], scores[row * k + i]]));
+    return answers;
   }
+}
+
+/** Best first, no item twice, a finite score for each item and minus infinity where there is none. */
+function canBe(answer, nItems) {
+  const items = answer.map(([id]) => id).filter((id) => id !== 0);
+  return (
+    new Set(items).size === items.length &&
+    items.every((id) => id >= 1 && id <= nItems) &&
+    answer.every(([id, score]) => (id === 0 ? score === -Infinity : Number.isFinite(score))) &&
+    answer.every(([, score], i) => i === 0 || score <= answer[i - 1][1])
+  );
 }

@@ -16,9 +16,16 @@ self.addEventListener("activate", (event) => {
 });
 
 self.addEventListener("fetch", (event) => {
-  const { request } = event;
-  if (request.method === "GET" && request.url.startsWith(SCOPE.href)) event.respondWith(answer(request));
+  const path = pathOf(event.request.url);
+  if (path in FILES.files || path === "files.js") event.respondWith(answer(event.request, path));
 });
+
+/** Path below the page's address; other pages may live there, which are none of this worker's business. */
+function pathOf(url) {
+  const { origin, pathname } = new URL(url);
+  if (origin + pathname === SCOPE.href) return "index.html";
+  return (origin + pathname).startsWith(SCOPE.href) ? pathname.slice(SCOPE.pathname.length) : "";
+}
 
 async function store() {
   const cache = await caches.open(CACHE);
@@ -46,13 +53,9 @@ async function removeOldVersions() {
   await Promise.all(names.filter((name) => name.startsWith(PREFIX) && name !== CACHE).map((name) => caches.delete(name)));
 }
 
-async function answer(request) {
-  try {
-    return await fetch(request);
-  } catch (error) {
-    const path = request.mode === "navigate" ? "index.html" : request.url;
-    const stored = await (await caches.open(CACHE)).match(path, { ignoreSearch: true });
-    if (!stored) throw error;
-    return stored;
-  }
+async function answer(request, path) {
+  const stored = await (await caches.open(CACHE)).match(path);
+  // More than a file's name is not sent: it could tell of the visitor.
+  if (stored && (request.method !== "GET" || new URL(request.url).search)) return stored;
+  return fetch(request).catch((error) => stored ?? Promise.reject(error));
 }
