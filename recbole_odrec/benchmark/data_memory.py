@@ -52,7 +52,7 @@ def _write_synthetic(folder: Path, n_interactions: int, n_items: int) -> None:
     sessions = [tuple(items[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
     n_held_out = len(sessions) // 20
     parts = sessions[: -2 * n_held_out], sessions[-2 * n_held_out : -n_held_out], sessions[-n_held_out:]
-    write_benchmark(Split(*(SourceSessions(part, 1) for part in parts)), folder, "synthetic")
+    write_benchmark(Split(*(SourceSessions(part) for part in parts)), folder, "synthetic")
 
 
 def prepared_memory(data_path: str, dataset: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from recbole.data.dataloader import TrainDataLoader
 from recbole.data.dataset import SequentialDataset
@@ -151,7 +152,7 @@ def _recbole(dataset: str, common: dict[str, Any], data: SessionDataset, folder:
     sources = [
         SourceSessions(
             [tuple(tokens[data.tokens[a:b]]) for a, b in zip(part.starts[:-1], part.starts[1:], strict=True)],
-            part.n_given,
+            np.broadcast_to(part.n_given, part.n_sessions).tolist(),
         )
         for part in data.parts
     ]

@@ -51,4 +51,4 @@ class SessionRuns(CaseRuns):
 
     def take(self, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         starts = self._part.starts[runs].astype(np.int64)
-        return starts, starts + self._part.n_given, self._part.starts[runs + 1].astype(np.int64) - 1
+        return starts, starts + self._part.given_of(runs), self._part.starts[runs + 1].astype(np.int64) - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,19 +41,17 @@ def split_by_time(
     for name, share in (("valid_share", valid_share), ("test_share", test_share)):
         if not 0 < share < 1:
             raise UserError(f"{name}={share}, expected a number between 0 and 1.")
-    sessions, n_given = training
     if test is None:
-        sessions, held_out = _cut(sessions, test_share)
-        test = SourceSessions(held_out, n_given)
-    kept, valid = _cut(sessions, valid_share)
-    return Split(SourceSessions(kept, n_given), SourceSessions(valid, n_given), test)
+        training, test = _cut(training, test_share)
+    return Split(*_cut(training, valid_share), test)
 
 
-def _cut(sessions: list[Session], share: float) -> tuple[list[Session], list[Session]]:
-    n_last = round(share * len(sessions))
-    if not 0 < n_last < len(sessions):
-        raise UserError(f"{len(sessions)} sessions are too few to cut {share:g} of them off the end.")
-    return sessions[:-n_last], sessions[-n_last:]
+def _cut(source: SourceSessions, share: float) -> tuple[SourceSessions, SourceSessions]:
+    n_sessions = len(source.sessions)
+    n_last = round(share * n_sessions)
+    if not 0 < n_last < n_sessions:
+        raise UserError(f"{n_sessions} sessions are too few to cut {share:g} of them off the end.")
+    return source.some(slice(-n_last)), source.some(slice(-n_last, None))
 
 
 def write_benchmark(
@@ -76,33 +74,36 @@ def write_benchmark(
 
     Returns:
         The files.
+
+    Raises:
+        UserError: a name that would lie elsewhere.
     """
+    if name in ("", ".", "..") or not name.isprintable() or any(mark in name for mark in "/\\"):
+        raise UserError(f"--name {name!r}, expected the plain name of a folder below {folder}.")
     paths, first = [], 1
     for part, source in zip(PARTS, split, strict=True):
         path = folder / name / f"{name}.{part}.inter"
         hidden = None if show_progress else True  # None: drawn on a terminal alone
         bar = tqdm(source.sessions, desc=path.name, unit=" sessions", delay=2, disable=hidden)
-        lines = (
-            _case_lines(bar, source.n_given, first, max_length)
-            if expand
-            else _session_lines(bar, source.n_given, first)
-        )
+        lines = _case_lines(bar, source, first, max_length) if expand else _session_lines(bar, source, first)
         write_atomically(path, lambda file, lines=lines: file.writelines(line.encode() for line in lines))
         paths.append(path)
         first += len(source.sessions)
     return paths
 
 
-def _session_lines(sessions: Sequence[Session], n_given: int, first: int) -> Iterator[str]:
-    is_usual = n_given == 1
+def _session_lines(sessions: Iterable[Session], source: SourceSessions, first: int) -> Iterator[str]:
+    is_usual = source.n_given is None
     yield "session_id:token\titem_id_list:token_seq" + ("\n" if is_usual else f"\t{N_GIVEN}:float\n")
-    for number, session in enumerate(sessions, start=first):
+    for number, (session, n_given) in enumerate(zip(sessions, source.given(), strict=True), start=first):
         yield f"{number}\t{' '.join(session)}" + ("\n" if is_usual else f"\t{n_given}\n")
 
 
-def _case_lines(sessions: Sequence[Session], n_given: int, first: int, max_length: int | None) -> Iterator[str]:
+def _case_lines(
+    sessions: Iterable[Session], source: SourceSessions, first: int, max_length: int | None
+) -> Iterator[str]:
     yield "session_id:token\titem_id_list:token_seq\titem_id:token\n"
-    for number, session in enumerate(sessions, start=first):
+    for number, (session, n_given) in enumerate(zip(sessions, source.given(), strict=True), start=first):
         for end in range(n_given, len(session)):
             start = 0 if max_length is None else max(end - max_length, 0)
             yield f"{number}\t{' '.join(session[start:end])}\t{session[end]}\n"

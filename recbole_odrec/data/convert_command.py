@@ -12,7 +12,7 @@ from recbole_odrec.data.session_sources import (
     SourceSessions,
     read_interactions,
     read_pickle,
-    read_plain_prefixes,
+    read_plain_cases,
     read_plain_sessions,
 )
 from recbole_odrec.errors import UserError
@@ -25,9 +25,7 @@ def convert(words: Sequence[str]) -> None:
     split = split_by_time(training, test, asked.valid_share, asked.test_share)
     paths = write_benchmark(split, asked.output, asked.name, asked.expand, asked.max_length, asked.show_progress)
     for part, source, path in zip(PARTS, split, paths, strict=True):
-        n_items = sum(map(len, source.sessions))
-        n_cases = n_items - source.n_given * len(source.sessions)
-        sys.stdout.write(f"{part}: {len(source.sessions):,} sessions, {n_cases:,} cases, {path}\n")
+        sys.stdout.write(f"{part}: {len(source.sessions):,} sessions, {source.n_cases:,} cases, {path}\n")
 
 
 def _parser() -> CommandParser:
@@ -65,7 +63,7 @@ def _read(asked: object) -> tuple[SourceSessions, SourceSessions | None]:
     if asked.max_length is not None and (not asked.expand or asked.max_length < 1):
         raise UserError(f"--max_length {asked.max_length}, expected a number from 1, together with --expand.")
     if given == ["train_sessions"]:
-        test = asked.test_prefixes and read_plain_prefixes(asked.test_prefixes)
+        test = asked.test_prefixes and read_plain_cases(asked.test_prefixes)
         return read_plain_sessions(asked.train_sessions), test
     if given == ["train_pickle"]:
         return read_pickle(asked.train_pickle), asked.test_pickle and read_pickle(asked.test_pickle)

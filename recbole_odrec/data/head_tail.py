@@ -16,8 +16,8 @@ _BLOCK = 1 << 20  # tokens counted at a time: `bincount` makes a copy of 8 bytes
 def head_items(train_dataset: Dataset) -> Tensor:
     """The 20 % most frequent items of the training interactions.
 
-    Frequency counts every training interaction, a session's first item included; ties go to the smaller id. Items
-    that never occur in training are tail items, padding is neither.
+    Frequency counts every training interaction, a session's first item included (not what is given as mere history);
+    ties go to the smaller id. Items that never occur in training are tail items, padding is neither.
 
     Args:
         train_dataset: the training split of a sequential dataset.
@@ -41,11 +41,7 @@ def training_counts(train_dataset: Dataset) -> np.ndarray:
     n_items = train_dataset.num(train_dataset.iid_field)
     rows = train_dataset.inter_feat
     if isinstance(rows, SessionRows):
-        counts = np.zeros(n_items, dtype=np.int64)
-        start, end = int(rows.part.starts[0]), int(rows.part.starts[-1])
-        for block in range(start, end, _BLOCK):
-            counts += np.bincount(rows.tokens[block : min(block + _BLOCK, end)], minlength=n_items)
-        return counts
+        return _session_counts(rows, n_items)
     counts = np.bincount(rows[train_dataset.iid_field].numpy(), minlength=n_items)
     length_field = getattr(train_dataset, "item_list_length_field", None)
     if length_field is not None and length_field in rows:
@@ -54,4 +50,25 @@ def training_counts(train_dataset: Dataset) -> np.ndarray:
             items = train_dataset[first][train_dataset.item_id_list_field][:, 0].numpy()
             counts = counts + np.bincount(items, minlength=n_items)
     counts[0] = 0
+    return counts
+
+
+def _session_counts(rows: SessionRows, n_items: int) -> np.ndarray:
+    counts, part = np.zeros(n_items, dtype=np.int64), rows.part
+    bounds = np.searchsorted(part.starts, np.arange(part.starts[0], part.starts[-1], _BLOCK))
+    for first, last in zip(bounds, [*bounds[1:], part.n_sessions], strict=True):
+        sessions = np.arange(first, last)
+        start, end = int(part.starts[first]), int(part.starts[last])
+        lengths, n_given = (
+            np.diff(part.starts[first : last + 1]),
+            np.broadcast_to(part.given_of(sessions), len(sessions)),
+        )
+        if (n_given == 1).all():
+            counted = rows.tokens[start:end]
+        else:
+            given = np.repeat(np.where(n_given == 1, 0, n_given), lengths)
+            counted = rows.tokens[start:end][
+                np.arange(start, end) - np.repeat(part.starts[first:last], lengths) >= given
+            ]
+        counts += np.bincount(counted, minlength=n_items)
     return counts

@@ -62,7 +62,7 @@ class SessionRows:
         rows = np.atleast_1d(np.flatnonzero(rows) if rows.dtype == bool else rows)
         sessions = self._sessions_of(rows)
         starts = self.part.starts[sessions].astype(np.int64)
-        ends = starts + self.part.n_given + rows - self._first_row(sessions)
+        ends = starts + self.part.given_of(sessions) + rows - self._first_row(sessions)
         columns = (
             sessions + self.first_session,
             self.tokens[ends].astype(np.int64),
@@ -73,7 +73,7 @@ class SessionRows:
         return Interaction({name: torch.as_tensor(v) for name, v in zip(self.fields, columns, strict=True)})
 
     def _first_row(self, sessions: np.ndarray) -> np.ndarray:
-        return self.part.starts[sessions] - np.int64(self.part.starts[0]) - sessions * self.part.n_given
+        return self.part.starts[sessions] - np.int64(self.part.starts[0]) - self.part.given_before(sessions)
 
     def _sessions_of(self, rows: np.ndarray) -> np.ndarray:
         """The session of each row by bisection: an index of S numbers is what it saves."""

@@ -1,19 +1,27 @@
 """Sessions out of the files that papers publish: plain sessions and prefixes, an `.inter` table, pickles.
 
-Every reader gives raw item tokens, sessions in time order. A published list of prefixes is put back together into the
-sessions it was cut from.
+Every reader gives raw item tokens, sessions in time order. A published list of cases (history, next item) is written as
+whole sessions where cases follow from each other, which is only shorter: any set of cases is one of sessions.
 """
 
 from __future__ import annotations
 
-import gzip
-import io
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
+from recbole_odrec.data.table_reader import (
+    PADDING,
+    Column,
+    Header,
+    one_line,
+    quoted,
+    read_columns,
+    text_lines,
+)
 from recbole_odrec.errors import UserError
 
 Session = tuple[str, ...]
@@ -24,11 +32,45 @@ class SourceSessions(NamedTuple):
 
     Attributes:
         sessions: raw item tokens, oldest session first.
-        n_given: items of each session that only serve as history; 1 when every prefix is a case.
+        n_given: items of each session that only serve as history; None when every prefix is a case.
     """
 
     sessions: list[Session]
-    n_given: int
+    n_given: list[int] | None = None
+
+    def some(self, which: slice) -> SourceSessions:
+        """Those sessions."""
+        return SourceSessions(self.sessions[which], self.n_given and self.n_given[which])
+
+    def given(self) -> Iterable[int]:
+        """Items of each session that only serve as history, one number a session."""
+        return self.n_given or repeat(1, len(self.sessions))
+
+    @property
+    def n_cases(self) -> int:
+        """Prefixes with a next item."""
+        return sum(map(len, self.sessions)) - sum(self.given())
+
+
+# ---------------------------------------------------------------------- tokens that the files can hold
+
+
+def check_token(token: str, where: str) -> str:
+    """The token itself.
+
+    Raises:
+        UserError: it would be another one, or several, once written and read.
+    """
+    if token == PADDING or not token or " " in token or "\t" in token or token.splitlines() != [token]:
+        raise UserError(
+            f"{where}: item {quoted(token)}, expected a name without blanks, tabs and line breaks, neither empty nor "
+            f"{PADDING}."
+        )
+    try:
+        token.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{where}: item {quoted(token)} is no text that utf-8 can hold.") from None
+    return token
 
 
 # ---------------------------------------------------------------------- (a) plain text
@@ -40,97 +82,71 @@ def read_plain_sessions(path: Path) -> SourceSessions:
     Raises:
         UserError: file and line of a session of fewer than two items.
     """
-    sessions = []
-    for number, line in _lines(path):
-        session = tuple(line.split())
-        if len(session) < 2:
-            raise UserError(
-                f"{path}, line {number}: `{line.strip()[:60]}`, expected a session of at least two items separated by "
-                "blanks."
-            )
-        sessions.append(session)
-    return SourceSessions(_not_empty(path, sessions), 1)
+    return SourceSessions([_items(path, number, line.replace("\t", " ")) for number, line in _some_lines(path)])
 
 
-def read_plain_prefixes(path: Path) -> SourceSessions:
+def read_plain_cases(path: Path) -> SourceSessions:
     """One case a line: the session so far, a tab, the next item.
 
     Raises:
-        UserError: file and line of a malformed case, or prefixes that do not make up whole sessions.
+        UserError: file and line of a malformed case.
     """
     cases = []
-    for number, line in _lines(path):
-        prefix, tab, target = line.rstrip("\n").partition("\t")
-        case = (*prefix.split(), *target.split())
-        if not tab or len(case) < 2 or len(target.split()) != 1:
+    for number, line in _some_lines(path):
+        history, tab, target = line.partition("\t")
+        target = target.strip(" ")
+        if not tab or not target or " " in target or not history.strip(" "):
             raise UserError(
-                f"{path}, line {number}: `{line.strip()[:60]}`, expected items separated by blanks, a tab, one item."
+                f"{path}, line {number}: {quoted(line)}, expected items separated by blanks, a tab, one item."
             )
-        cases.append(case)
-    return join_prefixes(_not_empty(path, cases), path)
+        cases.append(_items(path, number, f"{history} {target}"))
+    return join_cases(cases)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with _open(path) as lines:
-        try:
-            yield from enumerate(lines, start=1)
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-            raise UserError(f"{path}: not a readable text file ({error}).") from error
-
-
-def _open(path: Path) -> TextIO:
-    if not path.is_file():
-        raise UserError(f"{path} does not exist.")
-    if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path), encoding="utf-8")
-    return path.open(encoding="utf-8")
-
-
-def _not_empty(path: Path, values: list) -> list:
-    if not values:
+def _some_lines(path: Path) -> Iterator[tuple[int, str]]:
+    number = 0
+    for number, line in text_lines(path):
+        yield number, line
+    if not number:
         raise UserError(f"{path}: no session in it.")
-    return values
 
 
-# ---------------------------------------------------------------------- prefixes back into sessions
+def _items(path: Path, number: int, text: str) -> Session:
+    items = tuple(check_token(item, f"{path}, line {number}") for item in text.split(" ") if item)
+    if len(items) < 2:
+        raise UserError(
+            f"{path}, line {number}: {quoted(text)}, expected a session of at least two items separated by blanks."
+        )
+    return items
 
 
-def join_prefixes(cases: Iterable[Session], path: Path) -> SourceSessions:
+# ---------------------------------------------------------------------- cases as sessions
+
+
+def join_cases(cases: Iterable[Session]) -> SourceSessions:
     """Sessions that expand to exactly these cases.
 
-    Args:
-        cases: prefix and next item, as one tuple; all cases of a session follow each other, longest first (as SR-GNN
-            and its successors store them) or shortest first.
-        path: for messages.
+    A case goes to the session before it where it is that session's next prefix, longest first (as SR-GNN and its
+    successors store them) or shortest first; else it begins a session, whose shorter prefixes are no cases.
 
-    Raises:
-        UserError: cases that are no whole sessions, or sessions whose first case comes at different lengths.
+    Args:
+        cases: history and next item, as one tuple each.
     """
     sessions: list[Session] = []
-    shortest: list[int] = []
-    longest_first: bool | None = None
+    n_given: list[int] = []
+    step = 0  # of the lengths of the cases joined last: -1, 1; 0 for a first case
     before: Session = ()
     for case in cases:
-        shorter, longer = case == before[:-1], case[:-1] == before and bool(before)
-        if (shorter and longest_first is not False) or (longer and longest_first is not True):
-            longest_first = shorter
-            if shorter:
-                shortest[-1] = len(case)
-            else:
-                sessions[-1] = case
+        if step <= 0 and before and case == before[:-1]:
+            n_given[-1], step = n_given[-1] - 1, -1
+        elif step >= 0 and before and case[:-1] == before:
+            sessions[-1], step = case, 1
         else:
             sessions.append(case)
-            shortest.append(len(case))
+            n_given.append(len(case) - 1)
+            step = 0
         before = case
-    counts = Counter(shortest)
-    if len(counts) > 1:
-        (usual, _), (other, n_other) = counts.most_common(2)
-        session = sessions[shortest.index(other)]
-        raise UserError(
-            f"{path}: most sessions have their first case after {usual - 1} items, but {n_other} after {other - 1} "
-            f"(such as `{' '.join(session)[:60]}`): these prefixes do not make up whole sessions."
-        )
-    return SourceSessions(sessions, shortest[0] - 1)
+    return SourceSessions(sessions, None if set(n_given) == {1} else n_given)
 
 
 # ---------------------------------------------------------------------- (b) a table of interactions
@@ -149,33 +165,20 @@ def read_interactions(path: Path, session: str, item: str, time: str, min_item_c
     Raises:
         UserError: file and line, what stands there and what was expected.
     """
+    header = Header.read(path, "\t")
+    header.require({session: "token", item: "token", time: "float"})
+    values = read_columns(path, "\t", None, (session, item, time))
+    who, what, when = (Column(path, name, values[name], is_needed=True) for name in (session, item, time))
     events: dict[str, list[tuple[float, int, str]]] = {}
-    lines = _lines(path)
-    header = next(lines, (1, ""))[1].rstrip("\n").split("\t")
-    names = [column.partition(":")[0] for column in header]
-    missing = [name for name in (session, item, time) if name not in names]
-    if missing:
-        raise UserError(f"{path}, line 1: no column `{missing[0]}`, found {', '.join(f'`{name}`' for name in names)}.")
-    at = [names.index(name) for name in (session, item, time)]
-    counts: Counter[str] = Counter()
-    for number, line in lines:
-        values = line.rstrip("\n").split("\t")
-        if len(values) != len(names):
-            raise UserError(f"{path}, line {number}: {len(values)} columns, expected {len(names)} as in line 1.")
-        who, what, when = (values[index] for index in at)
-        if not who or not what or " " in what:
-            raise UserError(
-                f"{path}, line {number}: `{line.strip()[:60]}`, expected a session and an item without blanks."
-            )
-        try:
-            moment = float(when)
-        except ValueError:
-            raise UserError(f"{path}, line {number}: `{time}` is `{when}`, expected a number.") from None
-        events.setdefault(who, []).append((moment, number, what))
-        counts[what] += 1
+    for row, (user, token, moment) in enumerate(zip(who.tokens(), what.tokens(), when.numbers().tolist(), strict=True)):
+        events.setdefault(user, []).append((moment, row, check_token(token, f"{path}, line {row + 2}")))
+    counts = Counter(values[item])
     ordered = sorted((sorted(found) for found in events.values()), key=lambda found: found[-1][:2])
     sessions = (tuple(what for *_, what in found if counts[what] >= min_item_count) for found in ordered)
-    return SourceSessions(_not_empty(path, [items for items in sessions if len(items) > 1]), 1)
+    kept = [items for items in sessions if len(items) > 1]
+    if not kept:
+        raise UserError(f"{path}: no session of two items in it.")
+    return SourceSessions(kept)
 
 
 # ---------------------------------------------------------------------- (c) pickles of SR-GNN and its successors
@@ -197,28 +200,49 @@ def read_pickle(path: Path) -> SourceSessions:
     Raises:
         UserError: a file that holds anything else; a class in it is refused, never imported.
     """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist.")
     try:
         with path.open("rb") as file:
             content = _PlainUnpickler(file).load()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist.") from error
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
-        raise UserError(f"{path}: refused or damaged pickle ({error}).") from error
-    expected = "a list of sessions, or a pair (list of prefixes, list of next items)"
-    if not isinstance(content, (list, tuple)) or not content:
-        raise UserError(f"{path}: a pickled {type(content).__name__}, expected {expected}.")
-    if len(content) == 2 and all(isinstance(part, (list, tuple)) for part in content):
-        prefixes, targets = content
-        if len(prefixes) == len(targets) and all(isinstance(target, (int, str)) for target in targets):
-            cases = (
-                _session(path, number, [*prefix, target])
-                for number, (prefix, target) in enumerate(zip(prefixes, targets, strict=True))
-            )
-            return join_prefixes(_not_empty(path, list(cases)), path)
-    return SourceSessions([_session(path, number, items) for number, items in enumerate(content)], 1)
+        raise UserError(f"{path}: refused or damaged pickle ({one_line(error)}).") from error
+    if not _is_list(content) or not content:
+        raise UserError(
+            f"{path}: {'an empty' if _is_list(content) else 'a pickled'} {type(content).__name__}, "
+            "expected a list of sessions, or a pair (list of histories, list of next items)."
+        )
+    kinds: set[type] = set()
+    try:
+        if len(content) == 2 and _is_list(content[0]) and any(map(_is_list, content[0])):
+            return join_cases(_cases(path, *content, kinds))
+        return SourceSessions([_session(path, f"session {at}", items, kinds) for at, items in enumerate(content)])
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:  # what Python says of a number of 5,000 digits or 1,000 nested lists
+        raise UserError(f"{path}: holds what no item is called ({one_line(error)}).") from error
 
 
-def _session(path: Path, number: int, items: Any) -> Session:
-    if not isinstance(items, (list, tuple)) or len(items) < 2 or not all(type(item) in (int, str) for item in items):
-        raise UserError(f"{path}, session {number}: `{str(items)[:60]}`, expected at least two numbers or strings.")
-    return tuple(map(str, items))
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _cases(path: Path, histories: Any, targets: Any, kinds: set[type]) -> Iterator[Session]:
+    if not _is_list(targets) or len(histories) != len(targets):
+        n_targets = len(targets) if _is_list(targets) else f"a {type(targets).__name__} of"
+        raise UserError(f"{path}: {len(histories)} histories and {n_targets} next items, expected as many of each.")
+    for at, (history, target) in enumerate(zip(histories, targets, strict=True)):
+        yield _session(path, f"case {at}", [*history, target] if _is_list(history) else history, kinds)
+
+
+def _session(path: Path, place: str, items: Any, kinds: set[type]) -> Session:
+    """Tokens of a session or case; `kinds` are the types of all items so far."""
+    if not _is_list(items) or len(items) < 2:
+        raise UserError(f"{path}, {place}: {quoted(items)}, expected a list of at least two items.")
+    kinds.update(map(type, items))
+    if len(kinds) > 1 or not kinds <= {int, str}:
+        raise UserError(
+            f"{path}, {place}: {quoted(items)}, with it the file holds "
+            f"{', '.join(sorted(kind.__name__ for kind in kinds))}; expected int or str, one of the two."
+        )
+    return tuple(check_token(str(item), f"{path}, {place}") for item in items)

@@ -51,7 +51,8 @@ def text_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
         raise UserError(f"{path} does not exist.") from error
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}, after line {number}: cannot be read ({one_line(reason)}).") from error
+        place = f"{path}, after line {number}" if number else path
+        raise UserError(f"{place}: cannot be read ({one_line(reason)}).") from error
 
 
 def one_line(text: object) -> str:

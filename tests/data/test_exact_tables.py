@@ -168,7 +168,7 @@ def test_of_two_events_at_the_same_time_the_first_in_the_file_is_the_first(tmp_p
 @pytest.mark.parametrize(
     "word", ["nan", "inf", "-inf", "1_700", " 5", "5 ", "٣", "0x1", "1e999", "1e39", "-", "", "True"]
 )
-def test_a_time_is_a_finite_number_in_training_and_convert(tmp_path: Path, capsys, word: str) -> None:
+def test_a_time_is_a_finite_number(tmp_path: Path, word: str) -> None:
     write(tmp_path, [("u", "a", "1"), ("u", "b", word), ("u", "c", "3")])
     with pytest.raises(UserError, match=r"t\.inter, line 3: `timestamp` is ") as error:
         SessionDataset(config_of("GRU4RecTeacher", tmp_path))

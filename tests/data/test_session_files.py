@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +180,11 @@ def test_malformed_sessions_are_named_and_nothing_is_written(capsys, content: st
         ("7\t1 2 3", "line 3: 2 columns, expected 3"),
         ("7\t1 2\t2", "line 3: `1 2`, expected at least 3 items"),
         ("7\t1  2 3\t2", "expected at least 3 items, one ` ` between two"),
-        ("7\t1 2 3\t1", "line 3: `n_given` is `1`, expected 2 as on the lines above"),
+        ("7\t1 2 3\t0", "line 3: `n_given` is `0`, expected a whole number from 1"),
+        ("7\t1 2 3\t٢", "line 3: `n_given` is `٢`, expected a whole number"),
+        ("7\t1 [PAD] 3\t1", r"line 3: `item_id_list` is `1 [PAD] 3`, expected items, and [PAD] is no item's name"),
+        ("[PAD]\t1 2 3\t1", "line 3: `session_id` is `[PAD]`, expected a session"),
+        ("\t1 2 3\t1", "line 3: `session_id` is ``, expected a session"),
         ("7\t1 2 3\tx", "`n_given` is `x`"),
     ],
 )
@@ -287,3 +292,36 @@ def test_a_run_on_session_files_is_found_again(sources: Path) -> None:
     again = run("SASRecTeacher", "whole", config_dict=values, resume=True)
     assert again["path"] == first["path"]
     assert again["phases"]["model"]["test"] == first["phases"]["model"]["test"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: "[" + ", ".join(s) + "]", "every list is written like `["),
+        (lambda s: "(" + " ".join(s) + ")", "every list is written like `("),
+        (lambda s: ", ".join(s), "every list is written like"),
+        (lambda s: str(s), "every list is written like `['"),
+        (lambda s: " ".join(s + ["0"] * (30 - len(s))), "`0` fills 34 of 34 sessions up at their end"),
+        (lambda s: " ".join(["<pad>"] * (30 - len(s)) + s), "`<pad>` fills 34 of 34 sessions up at their start"),
+        (lambda s: " ".join(f"[{item}]" for item in s), None),
+        (lambda s: " ".join(f'"{item}"' for item in s), None),
+        (lambda s: " ".join([*s, s[-1], s[-1]]), None),
+        (lambda s: " ".join([*s, "0"]), None),
+    ],
+)
+def test_padding_and_brackets_are_no_items(change, message: str | None) -> None:
+    events = np.random.default_rng(0).integers(1, 40, (34, 20)).astype(str)
+    sessions = [change([str(item) for item in row[: 3 + at % 17]]) for at, row in enumerate(events)]
+    Path("t").mkdir()
+    for part in ("train", "valid", "test"):
+        lines = ["session_id:token\titem_id_list:token_seq", *(f"{at}\t{s}" for at, s in enumerate(sessions))]
+        Path(f"t/t.{part}.inter").write_text("\n".join(lines) + "\n")
+    values = settings("t", load_col=None)
+    del values["compression_rate"]
+    config = make_config("GRU4RecTeacher", "t", config_dict=values)
+    if message is None:
+        assert len(SessionDataset(config).build()[2]) == sum(len(session.split()) - 1 for session in sessions)
+        return
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        SessionDataset(config)
+    assert "t.train.inter" in str(error.value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -97,12 +97,12 @@ def _draws(n_sessions: int, draws: int, seed: int) -> list[np.ndarray]:
     return blocks
 
 
-def repeated_targets(sessions: Iterable[np.ndarray], n_given: int, longest: int) -> np.ndarray:
+def repeated_targets(sessions: Sequence[np.ndarray], n_given: int | np.ndarray, longest: int) -> np.ndarray:
     """Which cases have a target that stands in the history already, as far back as a model looks.
 
     Args:
         sessions: item ids of each session; its items from position `n_given` on are targets.
-        n_given: items of each session that are no target.
+        n_given: items of each session that are no target, one number or one a session.
         longest: the most recent items that a model sees.
 
     Returns:
@@ -111,8 +111,8 @@ def repeated_targets(sessions: Iterable[np.ndarray], n_given: int, longest: int)
     return np.array(
         [
             session[end] in session[max(0, end - longest) : end]
-            for session in sessions
-            for end in range(n_given, len(session))
+            for session, given in zip(sessions, np.broadcast_to(n_given, len(sessions)), strict=True)
+            for end in range(given, len(session))
         ]
     )
 

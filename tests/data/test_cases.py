@@ -1,0 +1,229 @@
+"""Any set of cases (history, next item) is a data set: written as sessions, read as exactly these cases."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from recbole.data.dataset import SequentialDataset
+
+from recbole_odrec.cli import main
+from recbole_odrec.config import make_config
+from recbole_odrec.data.exact_tables import exact
+from recbole_odrec.data.head_tail import training_counts
+from recbole_odrec.data.session_dataset import SessionDataset
+from recbole_odrec.data.session_sources import join_cases
+from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader
+
+Case = tuple[tuple[str, ...], str]
+
+
+def draw_cases(n: int, seed: int, n_items: int = 30) -> list[Case]:
+    """Cases at mixed lengths, many of one session, some alike, in no order."""
+    drawn = random.Random(seed)
+    sessions = [[f"i{drawn.randrange(n_items)}" for _ in range(drawn.randrange(2, 9))] for _ in range(n)]
+    cases = [(tuple(s[:end]), s[end]) for s in sessions for end in range(1, len(s)) if drawn.random() < 0.6]
+    drawn.shuffle(cases)
+    return cases
+
+
+def write_plain(cases: list[Case], path: str) -> None:
+    Path(path).write_text("".join(f"{' '.join(history)}\t{target}\n" for history, target in cases))
+
+
+def convert(*words: object) -> int:
+    return main(["convert", "--no_progress", "--output", ".", *map(str, words)])
+
+
+def parts_of(name: str, kind: type = SessionDataset, **values: object) -> list:
+    config = make_config(
+        "GRU4RecTeacher",
+        name,
+        config_dict={
+            "state": "ERROR",
+            "show_progress": False,
+            "data_path": ".",
+            "USER_ID_FIELD": "session_id",
+            "benchmark_filename": ["train", "valid", "test"],
+            "alias_of_item_id": ["item_id_list"],
+            **values,
+        },
+    )
+    return kind(config).build()
+
+
+def cases_of(part) -> Counter[Case]:
+    rows = part[torch.arange(len(part))]
+    token = part.field2id_token["item_id"]
+    columns = (rows[name].tolist() for name in ("item_id_list", "item_length", "item_id"))
+    return Counter(
+        (tuple(str(token[i]) for i in items[:n]), str(token[t])) for items, n, t in zip(*columns, strict=True)
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_cases_become_sessions_that_expand_to_these_cases(seed: int) -> None:
+    cases = draw_cases(40, seed)
+    source = join_cases([(*history, target) for history, target in cases])
+    found = Counter(
+        (session[:end], session[end])
+        for session, given in zip(source.sessions, source.given(), strict=True)
+        for end in range(given, len(session))
+    )
+    assert found == Counter(cases)
+    assert source.n_cases == len(cases)
+
+
+@pytest.mark.parametrize("longest_first", [True, False])
+def test_whole_sessions_are_found_again_whatever_the_order(longest_first: bool) -> None:
+    sessions = [("a", "b", "c"), ("a", "b"), ("c", "b", "a", "b"), ("b", "a")]
+    cases = [s[:end] for s in sessions for end in sorted(range(2, len(s) + 1), reverse=longest_first)]
+    source = join_cases(cases)
+    assert source.n_given is None
+    assert source.sessions == sessions
+
+
+@pytest.mark.parametrize("kind", ["plain", "pickle"])
+@pytest.mark.parametrize("expand", [False, True])
+def test_training_and_test_cases_are_those_of_the_source(kind: str, expand: bool) -> None:
+    train, test = draw_cases(60, 1), [case for case in draw_cases(90, 2) if len(case[0]) > 1]
+    if kind == "plain":
+        Path("train.txt").write_text("".join(f"{' '.join(history)} {target}\n" for history, target in train))
+        write_plain(test, "test.txt")
+        words = ["--train_sessions", "train.txt", "--test_prefixes", "test.txt"]
+    else:
+        for name, cases in (("train", train), ("test", test)):
+            Path(f"{name}.pkl").write_bytes(pickle.dumps(tuple(map(list, zip(*cases, strict=True)))))
+        words = ["--train_pickle", "train.pkl", "--test_pickle", "test.pkl"]
+    assert convert("--name", "t", *words, *(["--expand"] if expand else [])) == 0
+    parts = parts_of("t")
+    assert cases_of(parts[2]) == Counter(test)
+    assert len(parts[2]) == len(test)
+    if kind == "pickle":
+        assert cases_of(parts[0]) + cases_of(parts[1]) == Counter(train)
+    whole, stock = parts_of("t"), parts_of("t", exact(SequentialDataset)) if expand else None
+    assert stock is None or cases_of(stock[2]) == cases_of(whole[2])
+    # Training: every case in exactly one window, and counted as often as RecBole's rows say.
+    loader = SessionWindowLoader(parts[0].config, parts[0])
+    seen = Counter(
+        (tuple(items[: at + 1]), target)
+        for batch in loader
+        for items, targets in zip(batch["item_id_list"].tolist(), batch[NEXT_ITEMS].tolist(), strict=True)
+        for at, target in enumerate(targets)
+        if target
+    )
+    token = parts[0].field2id_token["item_id"]
+    named = Counter({(tuple(str(token[i]) for i in h), str(token[t])): n for (h, t), n in seen.items()})
+    assert named == cases_of(parts[0])
+    expected = Counter(target for _, target in cases_of(parts[0]).elements())
+    expected.update(history[0] for history, _ in cases_of(parts[0]).elements() if len(history) == 1)
+    counts = training_counts(parts[0])
+    assert {str(token[i]): n for i, n in enumerate(counts.tolist()) if n} == dict(expected)
+
+
+def test_a_refit_joins_sessions_of_different_given_items() -> None:
+    train, test = draw_cases(60, 3), draw_cases(20, 4)
+    for name, cases in (("train", train), ("test", test)):
+        Path(f"{name}.pkl").write_bytes(pickle.dumps(tuple(map(list, zip(*cases, strict=True)))))
+    convert("--name", "t", "--train_pickle", "train.pkl", "--test_pickle", "test.pkl")
+    joined = parts_of("t", refit_epochs=1)
+    assert cases_of(joined[0]) == Counter(train)
+
+
+# ---------------------------------------------------------------------- what no file can hold
+
+ODD_TOKENS = [
+    "a b",
+    "a\tb",
+    "a\nb",
+    "",
+    "[PAD]",
+    "\ud800",
+    *(f"a{mark}b" for mark in "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"),
+]
+
+
+@pytest.mark.parametrize("token", ODD_TOKENS)
+@pytest.mark.parametrize("shape", ["sessions", "cases"])
+def test_a_token_that_would_change_on_the_way_is_refused_with_its_place(capsys, token: str, shape: str) -> None:
+    sessions = [["a", "b"], ["c", token], ["a", "c"]] * 4
+    cases = [[s[0]] for s in sessions], [s[1] for s in sessions]
+    Path("t.pkl").write_bytes(pickle.dumps(sessions if shape == "sessions" else cases))
+    assert convert("--name", "t", "--train_pickle", "t.pkl", "--test_pickle", "t.pkl") == 2
+    error = capsys.readouterr().err
+    assert f"t.pkl, {shape[:-1]} 1: item `" in error
+    assert error.count("\n") == 1
+    assert not Path("t").exists()
+
+
+@pytest.mark.parametrize("token", ["NA", '"a"', "a\u00a0b", "a\u200db", "\ufeffa", "[x]", "1_0", "🛒", "a" * 300])
+def test_any_other_token_comes_back_as_it_was(token: str) -> None:
+    sessions = [["a", "b", token], ["c", token], [token, "c"]] * 4
+    Path("t.pkl").write_bytes(pickle.dumps(sessions))
+    assert convert("--name", "t", "--train_pickle", "t.pkl", "--test_pickle", "t.pkl") == 0
+    assert set(parts_of("t")[0].field2id_token["item_id"]) == {"[PAD]", "a", "b", "c", token}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([[1, 2], [3, True]], "session 1: `[3, True]`, with it the file holds bool, int"),
+        ([[1, 2], [3, 4.0]], "session 1: `[3, 4.0]`, with it the file holds float, int"),
+        ([[1, 2], [3, None]], "session 1"),
+        ([[1, 2], ["1", "2"]], "session 1: `['1', '2']`, with it the file holds int, str"),
+        ([[1, 2], [3, [4]]], "session 1"),
+        ([[1, 2], [3]], "session 1: `[3]`, expected a list of at least two items"),
+        ([[1, 2], "ab"], "session 1: `ab`, expected a list"),
+        (([[1], [2]], [3]), "2 histories and 1 next items"),
+        (([[1], []], [3, 4]), "case 1: `[4]`, expected a list of at least two items"),
+        (([[1], 2], [3, 4]), "case 1: `2`, expected a list"),
+        (([[1], [2]], 7), "2 histories and a int of next items"),
+        ([], "an empty list"),
+        ({1: 2}, "a pickled dict"),
+        ([[1, 10**5000]], "holds what no item is called"),
+    ],
+)
+def test_a_pickle_is_refused_by_place(capsys, content: object, message: str) -> None:
+    Path("t.pkl").write_bytes(pickle.dumps(content))
+    assert convert("--name", "t", "--train_pickle", "t.pkl") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_two_sessions_of_two_items_are_no_cases() -> None:
+    Path("t.pkl").write_bytes(pickle.dumps([[1, 2], [3, 4]]))
+    assert convert("--name", "t", "--train_pickle", "t.pkl", "--valid_share", "0.5", "--test_pickle", "t.pkl") == 0
+    assert Path("t/t.test.inter").read_text().splitlines()[1:] == ["3\t1 2", "4\t3 4"]
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", ".", "", "a\\b", "a\nb", "/tmp/x"])
+def test_a_name_stays_inside_the_output_folder(capsys, name: str) -> None:
+    Path("t.pkl").write_bytes(pickle.dumps([[1, 2]] * 10))
+    assert convert("--name", name, "--train_pickle", "t.pkl", "--test_pickle", "t.pkl") == 2
+    assert "expected the plain name of a folder" in capsys.readouterr().err
+    assert [path.name for path in Path.cwd().iterdir()] == ["t.pkl"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "text"])
+def test_a_damaged_file_is_named(capsys, damage: str) -> None:
+    packed = bytearray(gzip.compress("\n".join(f"{i} {i + 1}" for i in range(999)).encode()))
+    if damage == "flip":
+        packed[len(packed) // 2] ^= 255
+    Path("t.gz").write_bytes(b"1 2\n" if damage == "text" else packed[:-20] if damage == "cut" else packed)
+    assert convert("--name", "t", "--train_sessions", "t.gz") == 2
+    error = capsys.readouterr().err
+    assert "t.gz" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("word", ["nan", "inf", "1_700", " 5", ""])
+def test_convert_takes_finite_times_alone(capsys, word: str) -> None:
+    Path("t.inter").write_text(f"session_id:token\titem_id:token\ttimestamp:float\ns\ta\t1\ns\tb\t{word}\n")
+    assert convert("--name", "t", "--inter", "t.inter") == 2
+    assert "t.inter, line 3: `timestamp`" in capsys.readouterr().err
