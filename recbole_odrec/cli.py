@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import NamedTuple
 
 from recbole_odrec.arguments import CommandParser
@@ -13,7 +14,8 @@ from recbole_odrec.errors import UserError, did_you_mean
 USAGE = """\
 usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDER]] [--key=value ...]
        recbole-odrec train --model=MODEL --dataset=DATASET ...
-       recbole-odrec summary saved/*/result.json
+       recbole-odrec summary [--full] saved/*/result.json
+       recbole-odrec keys
        recbole-odrec convert --name NAME --train_sessions FILE --test_prefixes FILE
        recbole-odrec export --checkpoint saved/RUN/student/best.pth --output BUNDLE [--precision int8]
        recbole-odrec recommend --bundle BUNDLE ITEM [ITEM ...]
@@ -150,59 +152,23 @@ def demo(words: Sequence[str]) -> None:
         demo(words)
 
 
+def keys(words: Sequence[str]) -> None:
+    """`keys`: every key of ours with its default and meaning."""
+    CommandParser("keys", "Every key with its default and meaning, as Markdown.").parse_args(words)
+    with _needs("keys"):
+        from recbole_odrec.keys import reference
+
+        sys.stdout.write(reference())
+
+
 def benchmark(words: Sequence[str]) -> None:
     """`benchmark NAME`: measurements that go into `results/`."""
     name = words[0] if words else "nothing"
     if name not in _BENCHMARKS:
         raise UserError(f"no benchmark `{name}`{did_you_mean(name, _BENCHMARKS)}: {', '.join(_BENCHMARKS)}.")
-    _BENCHMARKS[name](words[1:])
-
-
-def benchmark_accuracy(words: Sequence[str]) -> None:
-    """`benchmark accuracy`: students, teachers and RecBole's models on session benchmarks."""
-    with _needs("benchmark accuracy", "plots"):
-        from recbole_odrec.benchmark.accuracy.command import benchmark_accuracy
-
-        benchmark_accuracy(words)
-
-
-def benchmark_train(words: Sequence[str]) -> None:
-    """`benchmark train`: seconds a training epoch, ours beside RecBole's."""
-    from recbole_odrec.benchmark.training_command import benchmark_train
-
-    benchmark_train(words)
-
-
-def benchmark_data(words: Sequence[str]) -> None:
-    """`benchmark data`: memory of prepared session data."""
-    from recbole_odrec.benchmark.data_memory import benchmark_data
-
-    benchmark_data(words)
-
-
-def benchmark_device(words: Sequence[str]) -> None:
-    """`benchmark device`: latency, memory and size of student and teacher."""
-    parser = CommandParser("benchmark device", "Latency, memory and size of student and teacher on ONNX Runtime.")
-    parser.add_argument("--output", default="results", metavar="DIR", help="where device.json, .md and .svg go")
-    parser.add_argument("--items", type=int, nargs="+", help="catalogue sizes (default 40727 1000000 10000000)")
-    options = parser.parse_args(words)
-    with _needs("benchmark device", "bundle"):
-        from pathlib import Path
-
-        from recbole_odrec.benchmark.device import SIZES, benchmark_device
-        from recbole_odrec.benchmark.device_report import markdown
-
-        sizes = tuple(options.items or SIZES)
-        result = benchmark_device(Path(options.output), sizes, lambda line: sys.stderr.write(f"{line} ...\n"))
-        sys.stdout.write(markdown(result))
-
-
-def benchmark_browser(words: Sequence[str]) -> None:
-    """`benchmark browser`: bytes, load time and latency of the demo page in Chromium."""
-    with _needs("benchmark browser", "browser"):
-        from recbole_odrec.benchmark.browser_command import benchmark_browser
-
-        benchmark_browser(words)
+    module, extra = _BENCHMARKS[name]
+    with _needs(f"benchmark {name}", extra):
+        import_module(f"recbole_odrec.benchmark.{module}").command(words[1:])
 
 
 @contextmanager
@@ -217,16 +183,18 @@ def _needs(command: str, extra: str = "") -> Iterator[None]:
         raise UserError(f"{command} needs the package {error.name}, which is not installed: {hint}.") from error
 
 
+# Each with the module that carries it out, and the extra that it needs.
 _BENCHMARKS = {
-    "accuracy": benchmark_accuracy,
-    "train": benchmark_train,
-    "data": benchmark_data,
-    "device": benchmark_device,
-    "browser": benchmark_browser,
+    "accuracy": ("accuracy.command", "plots"),
+    "train": ("training_command", ""),
+    "data": ("data_memory", ""),
+    "device": ("device_command", "bundle"),
+    "browser": ("browser_command", "browser"),
 }
 _COMMANDS = {
     "train": train,
     "summary": summary,
+    "keys": keys,
     "convert": convert,
     "export": export,
     "recommend": recommend,

@@ -13,7 +13,7 @@ from recbole_odrec.benchmark.browser_report import markdown
 from recbole_odrec.errors import UserError
 
 
-def benchmark_browser(words: Sequence[str]) -> None:
+def command(words: Sequence[str]) -> None:
     """Measures, writes and prints the table."""
     parser = CommandParser("benchmark browser", "Bytes, load time and latency of the demo page in Chromium.")
     parser.add_argument("--output", default="results", metavar="DIR", help="where browser.json and .md go")

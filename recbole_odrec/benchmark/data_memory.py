@@ -24,7 +24,7 @@ from recbole_odrec.result import versions
 _MEAN_LENGTH = 6.4  # items a session, as in Tmall's training sessions
 
 
-def benchmark_data(words: Sequence[str]) -> None:
+def command(words: Sequence[str]) -> None:
     """Makes synthetic sessions, prepares them in a fresh process, prints and writes what that took."""
     parser = CommandParser("benchmark data", "Memory of prepared data: synthetic sessions in a fresh process.")
     parser.add_argument("--interactions", type=int, default=10_000_000)

@@ -17,7 +17,7 @@ from recbole_odrec.files import write_json
 from recbole_odrec.result import versions
 
 
-def benchmark_train(words: Sequence[str]) -> None:
+def command(words: Sequence[str]) -> None:
     """Runs the benchmark as asked on the command line."""
     parser = CommandParser("benchmark train", f"Seconds a training epoch, ours beside {PEER}, and as a ratio to it.")
     parser.add_argument(

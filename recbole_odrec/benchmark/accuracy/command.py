@@ -13,7 +13,7 @@ from recbole_odrec.errors import UserError, did_you_mean
 DATASETS = ("tmall", "retailrocket")
 
 
-def benchmark_accuracy(words: Sequence[str]) -> None:
+def command(words: Sequence[str]) -> None:
     """Runs the benchmark as asked on the command line."""
     parser = CommandParser("benchmark accuracy", "Students, teachers and RecBole's models on session benchmarks.")
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), help="default: tmall retailrocket")
