@@ -45,7 +45,9 @@ def find_part(key: str, name: object, known: Mapping[str, type[Base]], base: typ
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{key}={name!r} cannot be imported ({' '.join(str(error).split())}).") from error
+        raise UserError(
+            f"{key}={name!r} cannot be imported ({' '.join(str(error).split())}); is its folder on PYTHONPATH?"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, base)):
         needed = f"{base.__module__}.{base.__name__}"
         raise UserError(f"{key}={name!r} is no {base.__name__}: derive the class from {needed}.")

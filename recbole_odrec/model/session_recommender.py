@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recbole_odrec.data.window_loader import NEXT_ITEMS
 from recbole_odrec.errors import UserError
-from recbole_odrec.losses import AddedScores, catalogue_loss
+from recbole_odrec.losses import AddedScores, CatalogueLoss, catalogue_loss
 from recbole_odrec.nn import Encoder, ItemTable, Readout, RepeatScores
 from recbole_odrec.nn.kinds import network_part
 from recbole_odrec.nn.product import ScoreBuffer
@@ -112,30 +112,27 @@ class SessionRecommender(SequentialRecommender):
             return None
         return AddedScores(item_seq[row], self.repeat(hidden, row, last))
 
-    def training_scores(self, case_repr: Tensor) -> Tensor:
-        """Raw scores of a step's cases for `catalogue_loss`: [C, D] -> [C, M], valid until the next call."""
-        return self.item_table.raw_scores(case_repr, self.score_dtype, self._score_buffer)
-
-    def columns_of(self, items: Tensor) -> Tensor:
-        """Columns of `training_scores` in which items stand: ids [..] -> [..]."""
-        return self.item_table.columns_of(items)
-
     def in_columns(self, added: AddedScores | None) -> AddedScores | None:
-        """What is added to items, by their columns."""
-        return None if added is None else AddedScores(self.columns_of(added.items), added.values)
+        """What is added to items, by the columns of their raw scores."""
+        return None if added is None else AddedScores(self.item_table.columns_of(added.items), added.values)
+
+    def catalogue_loss(self, cases: TrainingCases, **taught: Any) -> CatalogueLoss:
+        """`losses.catalogue_loss` of a batch's cases; its arguments that concern a teacher pass through."""
+        table = self.item_table
+        return catalogue_loss(
+            table.raw_scores(cases.case_repr, self.score_dtype, self._score_buffer),
+            table.columns_of(cases.pos_items),
+            self.n_items,
+            table.zero_item,
+            added=self.in_columns(cases.added),
+            **taught,
+        )
 
     # ------------------------------------------------------------------ RecBole's interface
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Cross-entropy of the next item over the whole catalogue, averaged over cases."""
-        cases = self.training_cases(interaction)
-        return catalogue_loss(
-            self.training_scores(cases.case_repr),
-            self.columns_of(cases.pos_items),
-            self.n_items,
-            self.item_table.zero_item,
-            added=self.in_columns(cases.added),
-        ).total
+        return self.catalogue_loss(self.training_cases(interaction)).total
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score of one candidate item a row: [B]."""

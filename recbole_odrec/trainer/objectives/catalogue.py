@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recbole_odrec.losses import catalogue_loss
 from recbole_odrec.parsing import key, require
 from recbole_odrec.trainer.objectives.objective import Objective, Step
 
@@ -37,15 +36,10 @@ class Catalogue(Objective):
         return settings.kd_weight > 0
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        student, cases, kd_weight = self.pair.student, step.cases, self.settings.kd_weight
-        total, soft = catalogue_loss(
-            student.training_scores(cases.case_repr),
-            student.columns_of(cases.pos_items),
-            **self.pair.columns,
-            teacher_scores=self._teacher_scores(step) if kd_weight else None,
-            kd_weight=kd_weight,
-            temperature=self.settings.temperature,
-            added=student.in_columns(cases.added),
+        kd_weight = self.settings.kd_weight
+        teacher_scores = self._teacher_scores(step) if kd_weight else None
+        total, soft = self.pair.student.catalogue_loss(
+            step.cases, teacher_scores=teacher_scores, kd_weight=kd_weight, temperature=self.settings.temperature
         )
         # One loss with one gradient; what is logged as next_item is what soft targets leave of it.
         parts = {"next_item": total - soft, "soft_targets": soft} if kd_weight < 1 else {"soft_targets": total}

@@ -64,11 +64,6 @@ class Pair:
         """What pools and recombines the parts of sessions, trained by all objectives over recombined views together."""
         return Recombination(self.student.hidden_size, self.teacher.hidden_size)
 
-    @property
-    def columns(self) -> dict[str, int | None]:
-        """What stands in the columns of the student's raw scores."""
-        return {"n_items": self.student.n_items, "zero_item": self.student.item_table.zero_item}
-
 
 class Step:
     """A batch of training, and what objectives share of it; nothing is made before it is asked for."""

@@ -25,11 +25,11 @@ class Predictive(RecombinedObjective):
         predictive_weight: float = key(0.001, "Weight of the predictive task over recombined embeddings.")
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        pair, (first, second) = self.pair, self.views(step)
-        table, pos_items = pair.student.item_table, step.interaction[pair.student.POS_ITEM_ID]
-        loss = partial(predictive_loss, pos_items=pair.student.columns_of(pos_items))
-        ours = partial(table.raw_scores, dtype=pair.student.score_dtype, buffer=pair.buffer)
-        theirs = partial(pair.teacher_table.raw_scores, buffer=pair.buffer)
-        of_first = at_once(partial(loss, scores=ours, **pair.columns), first, table.parameters())
-        of_second = at_once(partial(loss, scores=theirs), second)
-        return {"predictive": self.settings.predictive_weight * (of_first + of_second)}
+        student, buffer, (first, second) = self.pair.student, self.pair.buffer, self.views(step)
+        table = student.item_table
+        loss = partial(predictive_loss, pos_items=table.columns_of(step.interaction[student.POS_ITEM_ID]))
+        ours = partial(table.raw_scores, dtype=student.score_dtype, buffer=buffer)
+        theirs = partial(self.pair.teacher_table.raw_scores, buffer=buffer)
+        of_ours = partial(loss, scores=ours, n_items=student.n_items, zero_item=table.zero_item)
+        of_both = at_once(of_ours, first, table.parameters()) + at_once(partial(loss, scores=theirs), second)
+        return {"predictive": self.settings.predictive_weight * of_both}
