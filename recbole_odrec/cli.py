@@ -137,11 +137,21 @@ def recommend(words: Sequence[str]) -> None:
     with _needs("recommend", "bundle"):
         from recbole_odrec.bundle import Recommender
 
+        wrong = [word for word in options.history if not word or word.encode(errors="replace").decode() != word]
+        if wrong:
+            raise UserError(f"ITEM {wrong[0]!a:.60}, expected an item's token, such as 50, in UTF-8.")
         answer = Recommender(options.bundle).recommend(options.history, options.k, options.exclude_seen)
     if answer.unknown:
-        sys.stderr.write(f"recbole_odrec: unknown items, skipped: {' '.join(answer.unknown)}\n")
+        sys.stderr.write(f"recbole_odrec: unknown items, skipped: {_shown(' '.join(answer.unknown))}\n")
     for item, score, title in answer:
-        sys.stdout.write("\t".join([item, f"{score:.4f}", *([title] if title else [])]) + "\n")
+        sys.stdout.write("\t".join([_shown(item), f"{score:.4f}", *([_shown(title)] if title else [])]) + "\n")
+
+
+def _shown(text: str) -> str:
+    """Text of a bundle or a user as a terminal may have it: no control characters, nothing it has no letters for."""
+    text = "".join(ascii(letter)[1:-1] if letter < " " or "\x7f" <= letter < "\xa0" else letter for letter in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def demo(words: Sequence[str]) -> None:

@@ -61,8 +61,7 @@ def export_bundle(
         raise UserError(
             f"precision={precision!r}{did_you_mean(precision, PRECISIONS)}, expected {', '.join(PRECISIONS)}."
         )
-    if output.exists():
-        raise UserError(f"{output} exists; give a new folder, or remove it first.")
+    _require_place(output)
     source = load_source(Path(checkpoint), data_path)
     n_items = len(source.tokens) - 1
     if isinstance(topk, bool) or not isinstance(topk, int) or not 1 <= topk <= n_items:
@@ -80,7 +79,26 @@ def export_bundle(
         run = program_runner(program, max_length, has_fixed_length(source.model, max_length))
         parity["executorch"] = compare(expected, run)
         require_parity(parity["executorch"], "fp32")
-    return _write(output, source, model, program, parity, precision, topk)
+    try:
+        return _write(output, source, model, program, parity, precision, topk)
+    except OSError as error:
+        raise _unwritable(output, error) from error
+
+
+def _require_place(output: Path) -> None:
+    """Tells before minutes of work that the folder cannot be made."""
+    try:
+        if output.exists():
+            raise UserError(f"{output} exists; give a new folder, or remove it first.")
+        parent = next(path for path in output.absolute().parents if path.exists())
+        with tempfile.TemporaryDirectory(dir=parent):
+            pass
+    except OSError as error:
+        raise _unwritable(output, error) from error
+
+
+def _unwritable(output: Path, error: OSError) -> UserError:
+    return UserError(f"{output} cannot be written ({error.strerror or error}); nothing was written.")
 
 
 def _build(model: nn.Module, topk: int, precision: Precision) -> onnx.ModelProto:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -206,6 +208,30 @@ def test_bad_input_is_one_line_and_leaves_nothing(odrec_run, capsys) -> None:
         assert message in captured.err, captured.err
         assert captured.err.count("\n") == 1
         assert sorted(path.name for path in Path().iterdir() if path.name not in ("log", "log_tensorboard")) == ["in"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(odrec_run, monkeypatch, capsys) -> None:
+
+    def refused(output: str) -> str:
+        assert main(["export", "--checkpoint", path_of(odrec_run, "student"), "--output", output]) == 2
+        return capsys.readouterr().err
+
+    assert refused("/proc/out/bundle") == (
+        "recbole_odrec: /proc/out/bundle cannot be written (No such file or directory); nothing was written.\n"
+    )
+    Path("file").touch()
+    assert "file/out cannot be written (Not a directory); nothing was written." in refused("file/out")
+    for place in ((Path, "write_bytes"), (Path, "write_text"), (Path, "rename")):
+        with monkeypatch.context() as patch:
+
+            def full(*_: object, **__: object) -> None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+            patch.setattr(*place, full)
+            assert refused("out/bundle") == (
+                "recbole_odrec: out/bundle cannot be written (No space left on device); nothing was written.\n"
+            )
+        assert list(Path("out").iterdir()) == []
 
 
 def test_a_pickle_is_never_executed(train, tmp_path: Path) -> None:

@@ -155,6 +155,40 @@ def test_input_that_cannot_be_served_is_one_clear_error(recommender, call: Calla
     assert "\n" not in text
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["5", "--k=many"], "argument --k: invalid int value: 'many'; see recbole-odrec recommend --help."),
+        (["5", "--k=0"], "k=0, expected 1 to 10; for more, export with a larger --topk."),
+        (["5", "--k=2.0"], "argument --k: invalid int value: '2.0'; see recbole-odrec recommend --help."),
+        (["5", f"--k={10**30}"], f"k={10**30}, expected 1 to 10; for more, export with a larger --topk."),
+        (["5", ""], "ITEM '', expected an item's token, such as 50, in UTF-8."),
+        (["5", "\udcff7"], r"ITEM '\udcff7', expected an item's token, such as 50, in UTF-8."),
+        (
+            ["nobody\n"],
+            "history 0: none of its 1 items is known, so there is nothing to go by; show popular items instead.",
+        ),
+    ],
+)
+def test_bad_arguments_are_one_line(tiny_bundle: Path, words: list[str], line: str, capsys) -> None:
+    assert main(["recommend", f"--bundle={tiny_bundle}", *words]) == 2
+    assert capsys.readouterr() == ("", f"recbole_odrec: {line}\n")
+
+
+def test_what_a_terminal_cannot_have_is_escaped(tiny_bundle: Path, tmp_path: Path, capsys) -> None:
+    titles = "".join(f"Amélie \x1b[31m {i}\n" for i in range(1, 61)).encode()
+    folder = damaged(tiny_bundle, tmp_path / "titled", swap_in(titles, "titles.txt"))
+    assert main(["recommend", f"--bundle={folder}", "5", "no\nbody", "--k=1"]) == 0
+    out, err = capsys.readouterr()
+    item, _, title = out.split("\t")
+    assert title == f"Amélie \\x1b[31m {item}\n"
+    assert err == "recbole_odrec: unknown items, skipped: no\\nbody\n"
+    script = "import sys; from recbole_odrec.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", script, "recommend", f"--bundle={folder}", "5", "--k=1"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.stdout.split("\t")[2] == f"Am\\xe9lie \\x1b[31m {item}\n"
+
+
 # ---------------------------------------------------------------------- damaged bundles
 
 
