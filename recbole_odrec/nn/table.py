@@ -137,13 +137,28 @@ class ItemTable(nn.Module, ABC):
     def arrange_(self, vectors: Tensor) -> None:
         """Gives items their columns, learnt from a teacher's rows [N, any width]; most tables have nothing to learn."""
 
+    @torch.no_grad()
     def fit_(self, matrix: Tensor) -> float | None:
-        """Starts from a table [N, D] of the same size.
+        """Starts from a table of the same size.
+
+        Args:
+            matrix: table to approximate [N, D].
 
         Returns:
             Share of its squared norm that is kept, 0 to 1; None from a table that keeps its random start.
+
+        Raises:
+            ValueError: a matrix of another shape.
         """
-        return None
+        if matrix.shape != (self.n_items, self.embedding_dim):
+            raise ValueError(f"matrix {tuple(matrix.shape)}, expected ({self.n_items}, {self.embedding_dim}).")
+        if not self.approximate_(matrix):
+            return None
+        return 1 - ((self.to_matrix() - matrix).square().sum() / matrix.square().sum()).item()
+
+    def approximate_(self, matrix: Tensor) -> bool:
+        """Becomes the table nearest to a matrix [N, D] for `fit_`, without gradients; False from one that cannot."""
+        return False
 
     def companion(self, vectors: Tensor) -> nn.Parameter | None:
         """Something to train along with the table and throw away afterwards, made of a teacher's rows [N, D]."""

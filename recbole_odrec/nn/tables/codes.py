@@ -115,27 +115,6 @@ class ProductCodesEmbedding(ItemTable):
         """Normal codebooks."""
         nn.init.normal_(self.codebooks, std=self.std)
 
-    @torch.no_grad()
-    def fit_(self, matrix: Tensor) -> float:
-        """Learns codes and codebooks from a table: k-means in each part of the embedding.
-
-        Args:
-            matrix: table to approximate [N, D].
-
-        Returns:
-            Share of the table's squared norm that is kept, 0 to 1.
-
-        Raises:
-            ValueError: a matrix of another shape.
-        """
-        if matrix.shape != (self.n_items, self.embedding_dim):
-            raise ValueError(f"matrix {tuple(matrix.shape)}, expected ({self.n_items}, {self.embedding_dim}).")
-        first = 0 if self.padding_idx is None else 1  # the padding row stands for no item
-        codes, codebooks = cluster(matrix[first:], self.n_codes, self.seed)
-        self.codes[first:] = codes
-        self.codebooks.copy_(codebooks)
-        return 1 - ((self.to_matrix() - matrix).square().sum() / matrix.square().sum()).item()
-
     # ------------------------------------------------------------------ a teacher's table, and codes that move
 
     @classmethod
@@ -151,6 +130,14 @@ class ProductCodesEmbedding(ItemTable):
                 f"table=codes: the teacher's item table has {width} columns and hidden_size={self.embedding_dim}; "
                 "codes are those of the teacher's columns: make the two agree."
             )
+
+    def approximate_(self, matrix: Tensor) -> bool:
+        """Learns codes and codebooks: k-means in each part of the embedding."""
+        first = 0 if self.padding_idx is None else 1  # the padding row stands for no item
+        codes, codebooks = cluster(matrix[first:], self.n_codes, self.seed)
+        self.codes[first:] = codes
+        self.codebooks.copy_(codebooks)
+        return True
 
     def companion(self, vectors: Tensor) -> nn.Parameter | None:
         """The full table that codes follow, to begin with the teacher's; None for codes that stay."""

@@ -5,14 +5,16 @@ Dimension key: N items, D embedding.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from recbole_odrec.nn.tables.planner import TensorTrainPlan
-from recbole_odrec.nn.tables.tensor_train_fit import fit_cores, grid_of_cores
+from recbole_odrec.nn.tables.tensor_train_fit import fit_cores, grid_of_cores, grid_of_rows
 
+ITEM_ORDERS = ("none", "teacher", "assigned")
 _SWEEPS = 40  # at rank 52 the cores keep 28 % of RetailRocket's table at first, 40 % after 20, 41 % after 40
 _BLOCK = 1200  # items that may exchange cells at once: the assignment takes the cube of it
 
@@ -29,6 +31,28 @@ def checked_order(item_order: Sequence[int] | Tensor, n_items: int) -> Tensor:
     if order.min() < 0 or order.max() >= n_items or order.unique().numel() != n_items:
         raise ValueError(f"item_order must hold each of the cells 0 .. {n_items - 1} once.")
     return order
+
+
+def learn_order(rule: str, vectors: Tensor, plan: TensorTrainPlan) -> Tensor:
+    """The cells of items that a teacher knows.
+
+    Args:
+        rule: one of `ITEM_ORDERS`; rows of another width than the plan's can only be laid side by side.
+        vectors: the teacher's rows [N, any width].
+        plan: of the cores.
+
+    Returns:
+        int64 [N], a permutation of 0 .. N - 1.
+    """
+    log, fits = logging.getLogger(), vectors.shape[1] == plan.embedding_dim
+    if rule == "none":
+        return torch.arange(len(vectors))
+    if rule == "assigned" and fits:
+        log.info(f"student: {len(vectors) - 1:,} items look for their cells (minutes for tens of thousands)")
+        return order_by_assignment(vectors, plan)
+    if rule == "assigned":
+        log.warning(f"student: {vectors.shape[1]} columns cannot be assigned to its cells, similar items share a row")
+    return order_by_similarity(vectors, plan.item_shape[-1])
 
 
 def order_by_similarity(vectors: Tensor, row_length: int) -> Tensor:
@@ -92,8 +116,7 @@ def order_by_assignment(vectors: Tensor, plan: TensorTrainPlan) -> Tensor:
     cells = order_by_similarity(vectors, plan.item_shape[-1])
     generator = torch.Generator().manual_seed(0)
     for sweep in range(_SWEEPS):
-        grid = vectors.new_zeros(plan.n_cells, plan.embedding_dim)
-        grid[cells[1:]] = vectors[1:]
+        grid = grid_of_rows(vectors[1:], cells[1:], plan)
         rows = grid_of_cores(fit_cores(grid, plan), plan)
         key = torch.rand(len(vectors), generator=generator)
         if sweep % 2:

@@ -17,7 +17,6 @@ R_k = r_k / t inner rank, t semi-tensor-product factor.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,13 +26,12 @@ from torch import Tensor, nn
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.nn.table import ItemTable
-from recbole_odrec.nn.tables.item_order import checked_order, order_by_assignment, order_by_similarity
+from recbole_odrec.nn.tables.item_order import ITEM_ORDERS, checked_order, learn_order
 from recbole_odrec.nn.tables.planner import TensorTrainPlan, plan_tensor_train
-from recbole_odrec.nn.tables.tensor_train_fit import fit_cores
-from recbole_odrec.nn.tables.tensor_train_products import cell_rows, cell_scores
+from recbole_odrec.nn.tables.tensor_train_fit import fit_cores, grid_of_rows
+from recbole_odrec.nn.tables.tensor_train_products import cell_rows, cell_scores, mean_square
 from recbole_odrec.parsing import key, require
 
-ITEM_ORDERS = ("none", "teacher", "assigned")
 DEFAULT_STD = 0.02
 _QUERY_BLOCK = 64  # queries scored at a time without gradients: what lies between query and scores stays small
 
@@ -121,12 +119,12 @@ class SemiTensorTrainEmbedding(ItemTable):
         """See `ItemTable`."""
         # The order by id stands until there is a teacher to learn it from.
         options = {"std": std, "item_order": None if settings.item_order == "none" else torch.arange(n_items)}
-        t, shapes = settings.stp_factor, (settings.item_shape, settings.dim_shape, settings.tt_ranks)
         if settings.tt_ranks is None:
-            rate, n_cores = settings.compression_rate, settings.n_cores
-            table = cls.from_compression_rate(n_items, embedding_dim, rate, n_cores, t, **options)
+            size = (settings.compression_rate, settings.n_cores, settings.stp_factor)
+            table = cls.from_compression_rate(n_items, embedding_dim, *size, **options)
         else:
-            table = cls(n_items, embedding_dim, *shapes, t, **options)
+            size = (settings.item_shape, settings.dim_shape, settings.tt_ranks, settings.stp_factor)
+            table = cls(n_items, embedding_dim, *size, **options)
         table.order_rule = settings.item_order
         return table
 
@@ -140,35 +138,22 @@ class SemiTensorTrainEmbedding(ItemTable):
         stp_factor: int = 2,
         **kwargs: object,
     ) -> SemiTensorTrainEmbedding:
-        """Builds the table whose dense size is at least `compression_rate` times its stored size.
-
-        `planner.plan_tensor_train` states the rule by which shapes and ranks are chosen; further keyword arguments
-        are the constructor's.
+        """The table whose dense size is at least `compression_rate` times its stored size (`planner.plan_tensor_train`).
 
         Raises:
             ValueError: no such table, with the nearest rate that can be had.
         """
         stored_beside = 0 if kwargs.get("item_order") is None else n_items  # the permutation, one number an item
         plan = plan_tensor_train(n_items, embedding_dim, compression_rate, n_cores, stp_factor, stored_beside)
-        return cls(
-            n_items,
-            embedding_dim,
-            item_shape=plan.item_shape,
-            dim_shape=plan.dim_shape,
-            tt_ranks=plan.tt_ranks,
-            stp_factor=stp_factor,
-            **kwargs,  # type: ignore[arg-type]  # padding_idx, item_order, std
-        )
+        shapes = {"item_shape": plan.item_shape, "dim_shape": plan.dim_shape, "tt_ranks": plan.tt_ranks}
+        return cls(n_items, embedding_dim, **shapes, stp_factor=stp_factor, **kwargs)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws normal cores, scaled so that the root mean square over the whole grid is exactly `std`."""
         for core in self.tt_cores:
             nn.init.normal_(core)
-        gram = self.tt_cores[0].new_ones(1, 1)  # [R_k, R_k]; ends as the mean square of all entries
-        for core in self.tt_cores:
-            gram = torch.einsum("lm,liar,mias->rs", gram, core, core) / (core.shape[1] * core.shape[2])
-        scale = (self.std / gram.sqrt().item()) ** (1 / len(self.tt_cores))
+        scale = (self.std / mean_square([*self.tt_cores]).sqrt().item()) ** (1 / len(self.tt_cores))
         for core in self.tt_cores:
             core.mul_(scale)
 
@@ -184,58 +169,25 @@ class SemiTensorTrainEmbedding(ItemTable):
 
     @torch.no_grad()
     def arrange_(self, vectors: Tensor) -> None:
-        """Learns `item_order` from a teacher's rows [N, any width], by the rule of the settings."""
-        log, fits = logging.getLogger(), vectors.shape[1] == self.embedding_dim
-        if self.order_rule == "none":
-            return
-        if self.order_rule == "assigned" and fits:
-            log.info(f"student: {len(vectors) - 1:,} items look for their cells (minutes for tens of thousands)")
-            order = order_by_assignment(vectors, self.plan)
-        else:
-            if self.order_rule == "assigned":
-                log.warning(
-                    f"student: {vectors.shape[1]} columns cannot be assigned to its cells, similar items share a row"
-                )
-            order = order_by_similarity(vectors, self.plan.item_shape[-1])
-        self.item_order.copy_(order)
+        """Learns `item_order`, by the rule of the settings."""
+        if self.order_rule != "none":
+            self.item_order.copy_(learn_order(self.order_rule, vectors, self.plan))
 
-    @torch.no_grad()
-    def fit_(self, matrix: Tensor, item_order: Tensor | None = None) -> float:
-        """Sets the cores to approximate a given table (`tensor_train_fit`).
-
-        Args:
-            matrix: table to approximate [N, D].
-            item_order: new cell of each item [N]; only for a table that was made with an order.
-
-        Returns:
-            Share of the table's squared norm that the cores keep, 0 to 1.
-
-        Raises:
-            ValueError: a matrix of another shape, or an order for a table without one.
-        """
-        if matrix.shape != (self.n_items, self.embedding_dim):
-            raise ValueError(f"matrix {tuple(matrix.shape)}, expected ({self.n_items}, {self.embedding_dim}).")
-        if item_order is not None:
-            if self.item_order is None:
-                raise ValueError("this table has no item_order to change; make it with one.")
-            self.item_order.copy_(checked_order(item_order, self.n_items))
-        cells = torch.arange(self.n_items) if self.item_order is None else self.item_order
-        grid = matrix.new_zeros(self.plan.n_cells, self.embedding_dim)
-        grid[cells.to(grid.device)] = matrix
+    def approximate_(self, matrix: Tensor) -> bool:
+        """Fits the cores, for the order that there is."""
+        cells = self.columns_of(torch.arange(self.n_items, device=self.tt_cores[0].device))
+        grid = grid_of_rows(matrix, cells, self.plan)
         if self.padding_idx is not None:
             grid[cells[self.padding_idx]] = 0
         for core, fitted in zip(self.tt_cores, fit_cores(grid, self.plan), strict=True):
             core.copy_(fitted.to(core.dtype))
-        kept = 1 - (self.to_matrix() - matrix).square().sum() / matrix.square().sum()
-        return kept.item()
+        return True
 
     # ------------------------------------------------------------------ sizes
 
     @property
     def zero_item(self) -> int | None:
-        if self.padding_idx is None or self.item_order is None:
-            return self.padding_idx
-        return int(self.item_order[self.padding_idx])
+        return None if self.padding_idx is None else int(self.columns_of(torch.tensor(self.padding_idx)))
 
     @property
     def tt_ranks(self) -> tuple[int, ...]:
@@ -257,13 +209,7 @@ class SemiTensorTrainEmbedding(ItemTable):
     # ------------------------------------------------------------------ the three paths
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Rows of the table, from the cores alone.
-
-        Args:
-            ids: item ids of any shape [...], integers in [0, N).
-
-        Returns:
-            Embeddings [..., D].
+        """Rows of the table, from the cores alone: ids [...] -> [..., D].
 
         Raises:
             IndexError: an id outside the table.

@@ -12,6 +12,13 @@ from torch import Tensor
 from recbole_odrec.nn.tables.planner import TensorTrainPlan
 
 
+def grid_of_rows(rows: Tensor, cells: Tensor, plan: TensorTrainPlan) -> Tensor:
+    """Rows [n, D] in their cells [n], zeros where there is none: [I_1 * .. * I_m, D]."""
+    grid = rows.new_zeros(plan.n_cells, plan.embedding_dim)
+    grid[cells.to(grid.device)] = rows
+    return grid
+
+
 def fit_cores(grid: Tensor, plan: TensorTrainPlan) -> list[Tensor]:
     """Cores of a plan for the rows of all its cells.
 

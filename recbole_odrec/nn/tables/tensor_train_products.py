@@ -54,3 +54,11 @@ def cell_scores(
     matrix = last.permute(1, 2, 0, 3).reshape(last.shape[1], -1)
     # [B * cells, A_m R] x [A_m R, I_m] -> [B * cells, I_m]
     return product(state.flatten(0, 2), matrix, buffer).view(batch, plan.n_cells)
+
+
+def mean_square(cores: Sequence[Tensor]) -> Tensor:
+    """Of the entries of all cells, without working them out: []."""
+    gram = cores[0].new_ones(1, 1)  # [R_k, R_k]
+    for core in cores:
+        gram = torch.einsum("lm,liar,mias->rs", gram, core, core) / (core.shape[1] * core.shape[2])
+    return gram.squeeze()
