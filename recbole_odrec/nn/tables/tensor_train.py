@@ -138,7 +138,7 @@ class SemiTensorTrainEmbedding(ItemTable):
         stp_factor: int = 2,
         **kwargs: object,
     ) -> SemiTensorTrainEmbedding:
-        """The table whose dense size is at least `compression_rate` times its stored size (`planner.plan_tensor_train`).
+        """The table whose dense size is at least `compression_rate` times what it stores (`planner.plan_tensor_train`).
 
         Raises:
             ValueError: no such table, with the nearest rate that can be had.
