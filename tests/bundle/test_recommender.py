@@ -165,7 +165,7 @@ def test_input_that_cannot_be_served_is_one_clear_error(recommender, call: Calla
         (["5", ""], "ITEM '', expected an item's token, such as 50, in UTF-8."),
         (["5", "\udcff7"], r"ITEM '\udcff7', expected an item's token, such as 50, in UTF-8."),
         (
-            ["nobody\n"],
+            ["a\nb", "--k=3"],
             "history 0: none of its 1 items is known, so there is nothing to go by; show popular items instead.",
         ),
     ],
