@@ -23,7 +23,7 @@ LAYERS = (
     ("trainer.objectives", "trainer.checkpoint"),
     ("chosen_parts",),
     ("config",),
-    ("trainer", "run_folder", "evaluation", "result", "summary"),
+    ("trainer", "run_folder", "evaluation", "result", "summary", "keys"),
     ("registration", "config_hook"),
     ("import_hooks",),
     ("phases",),
