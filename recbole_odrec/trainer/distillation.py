@@ -123,6 +123,10 @@ class DistillationTrainer(ResumableTrainer):
         return state
 
     def _load_training_state(self, state: dict[str, Any]) -> None:
+        if self.teacher is None and needs_teacher(self.config):
+            raise UserError(
+                f"{self.last_file}: call attach_teacher(teacher, starts=False) first, its parts are in there."
+            )
         objectives = state.get("objectives", {})  # a run of 0.1.0 has none, and needs none if they hold no weights
         if objectives.keys() != self.objectives.state_dict().keys():
             raise UserError(

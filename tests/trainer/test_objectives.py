@@ -138,6 +138,13 @@ def test_a_run_of_other_objectives_is_not_continued(make) -> None:
     assert all(torch.equal(value, before[name]) for name, value in other.model.state_dict().items())
 
 
+def test_a_run_is_continued_once_its_teacher_is_there(make) -> None:
+    trainer, data = make(epochs=1)
+    trainer.fit(data)
+    with pytest.raises(UserError, match=r"call attach_teacher\(teacher, starts=False\) first"):
+        make(taught=False, epochs=2)[0].resume()
+
+
 def test_a_checkpoint_of_0_1_0_goes_on_where_its_parts_had_no_weights_and_is_refused_where_they_had(make) -> None:
     for weights, goes_on in (({"contrastive_weight": 0, "predictive_weight": 0}, True), ({}, False)):
         trainer, data = make(epochs=1, **weights)
