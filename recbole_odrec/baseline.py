@@ -15,6 +15,7 @@ from recbole.data.dataloader import TrainDataLoader
 from recbole.data.dataset import Dataset
 from recbole.utils import ModelType, get_trainer, init_seed
 
+from recbole_odrec.data.eval_loader import bounded
 from recbole_odrec.data.exact_tables import exact
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.length_buckets import LengthBucketLoader
@@ -24,6 +25,7 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.losses import CatalogueCrossEntropy
 from recbole_odrec.phases import build_model, finish, phase_report, start_logging
 from recbole_odrec.run_folder import identify, new_run_folder
+from recbole_odrec.trainer.topk_collector import TopKCollector
 
 
 def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
@@ -31,8 +33,8 @@ def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
     init_seed(config["seed"], config["reproducibility"])
     identity = identify(config)
     train_data, valid_data, test_data = data_preparation(config, baseline_dataset(config))
-    valid_data = None if config["refit_epochs"] else valid_data
-    test_data = test_data if tests else None
+    valid_data = None if config["refit_epochs"] else bounded(valid_data)
+    test_data = bounded(test_data) if tests else None
     model = build_model(config, train_data)
     if config["bucket_by_length"]:
         train_data = bucket_by_length(model, train_data)
@@ -41,6 +43,7 @@ def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
     run_dir = new_run_folder(config, identity)
     start_logging(config, train_data, valid_data, test_data)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer.eval_collector = TopKCollector(config)
     trainer.saved_model_file = str(run_dir / "best.pth")
     trainer.epochs = config["refit_epochs"] or trainer.epochs
     start = perf_counter()

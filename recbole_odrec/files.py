@@ -6,28 +6,84 @@ import json
 import os
 import re
 import secrets
+import tempfile
+import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from recbole_odrec.errors import UserError
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Calls `write(binary_file)` on a temporary file and renames it to `path`: a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Calls `write(binary_file)` on a temporary file and renames it to `path`: a reader sees all of it or nothing.
+
+    Raises:
+        UserError: the system refuses to write there (no room, no permission); `path` is as it was.
+    """
     # Not one of `tempfile`, whose files only their owner may read: these may be served.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")  # `_TEMPORARY` is its pattern
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        refusal = _os_error(error)
+        if refusal is None:
+            raise
+        raise cannot_write(path, refusal) from error
+
+
+def cannot_write(path: object, error: OSError) -> UserError:
+    """The one line about a file or folder that the system refuses to write."""
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"{path} cannot be written ({reason}): make room there, or choose another folder.")
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """What the system said, behind the error of a library that was writing."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def check_writable(folder: Path) -> None:
+    """Raises a UserError where no folder can be made in `folder`, or in what there is of the way to it."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    try:
+        tempfile.TemporaryDirectory(dir=there, prefix=".writable-").cleanup()
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+@contextmanager
+def writing_below(folder: Path) -> Iterator[None]:
+    """Whatever the system refuses to write meanwhile, by whichever library, is one line."""
+    before = threading.excepthook
+    # TensorBoard writes in a thread and raises its error here at the next write: one report is enough.
+    threading.excepthook = lambda args: None if isinstance(args.exc_value, OSError) else before(args)
+    try:
+        yield
+    except UserError:
         raise
+    except (OSError, RuntimeError) as error:
+        refusal = _os_error(error)
+        if refusal is None:
+            raise
+        raise cannot_write(refusal.filename or folder, refusal) from error
+    finally:
+        threading.excepthook = before
 
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}")

@@ -37,8 +37,13 @@ def start_logging(config: Config, train_data: Any, valid_data: Any, test_data: A
     log.info(config, extra=FILE_ONLY)
     log.info(train_data._dataset, extra=FILE_ONLY)
     log.info(data_lines(config, train_data, valid_data, test_data))
-    if config["score_dtype"] == "bfloat16" and not is_quick_in_bfloat16(config["device"]):
-        log.warning("score_dtype=bfloat16 is emulated on this device, many times slower than float32; auto avoids it.")
+    if not is_quick_in_bfloat16(config["device"]):
+        if config["score_dtype"] == "bfloat16":
+            log.warning(
+                "score_dtype=bfloat16 is emulated on this device, many times slower than float32; auto avoids it."
+            )
+        if config["enable_amp"] and config["device"].type == "cpu":
+            log.warning("enable_amp=True computes in bfloat16, which this processor emulates, many times slower.")
 
 
 def phase_report(trainer: Any, valid_data: Any, test_data: Any, is_head: Tensor | None, folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from recbole.utils import init_seed
 
 from recbole_odrec.baseline import run_baseline
 from recbole_odrec.config import make_config
+from recbole_odrec.data.eval_loader import bounded
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
@@ -136,4 +137,5 @@ def _prepare_data(config: Config) -> tuple[SessionWindowLoader, Any, Any]:
         raise UserError(f"dataset `{config['dataset']}` could not be prepared: {reason}") from error
     if config["refit_epochs"]:
         valid_data = None  # it is training data now
-    return SessionWindowLoader(config, train_data._dataset, config["shuffle"]), valid_data, test_data
+    train_data = SessionWindowLoader(config, train_data._dataset, config["shuffle"])
+    return train_data, bounded(valid_data), bounded(test_data)

@@ -10,17 +10,24 @@ import pytest
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.data.dataloader import NegSampleEvalDataLoader
 from recbole.data.dataset import SequentialDataset
+from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_odrec import run
 from recbole_odrec.baseline import fuse_loss
 from recbole_odrec.config import make_config
+from recbole_odrec.data.eval_loader import bounded
+from recbole_odrec.data.exact_tables import exact
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
+from recbole_odrec.model.adapter import ProductTeacher
+from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.result import table
+from recbole_odrec.trainer.topk_collector import TopKCollector
 
 BASELINE = {
     "epochs": 2,
@@ -96,6 +103,130 @@ def test_our_models_are_evaluated_as_recbole_would_on_its_own_data(small_config)
     trainer = Trainer(config, model)
     trainer.eval_collector.data_collect(stock_train)
     assert ours == pytest.approx(dict(trainer.evaluate(stock_test, load_best_model=False)), abs=1e-6)
+
+
+def test_rows_in_bounded_blocks_by_length_give_the_same_ranks(small_config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results come in the data set's order, so that every number is that of RecBole's loader."""
+    config = small_config("SASRecTeacher", MAX_ITEM_LIST_LENGTH=100)
+    train_data, _, test_data = data_preparation(config, create_dataset(config))
+    model = get_model("SASRecTeacher")(config, train_data._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], "SASRecTeacher")(config, model)
+    is_head = head_items(train_data._dataset)
+    expected = evaluate(trainer, test_data, is_head)
+    monkeypatch.setattr("recbole_odrec.data.eval_loader.SCORE_BYTES", 4 * model.n_items * 7 + 1)
+    blocks = bounded(test_data)
+    given = evaluate(trainer, blocks, is_head)
+    assert (len(blocks), blocks.step) == (18, 7)
+    widths = [batch[0]["item_id_list"].shape[1] for batch in blocks]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] == 100
+    assert widths[-1] < 30
+    np.testing.assert_array_equal(given.pop("ranks"), expected.pop("ranks"))
+    assert given == expected
+
+
+def among_candidates(model: torch.nn.Module, loader: NegSampleEvalDataLoader, k: int) -> float:
+    """Recall of a user's targets among them and the negatives drawn for them, one user after the other."""
+    recalls = []
+    for batch, row, positive_row, positive_item in loader:
+        for user in row.unique().tolist():
+            of_user = (row == user).nonzero().squeeze(1)
+            items = batch["item_id"][of_user]
+            scores = model.full_sort_predict(Interaction({"item_id_list": batch["item_id_list"][of_user]}))
+            candidates = dict(
+                zip(items.tolist(), scores.gather(1, items.unsqueeze(1)).squeeze(1).tolist(), strict=True)
+            )
+            best = sorted(candidates, key=candidates.get, reverse=True)[:k]
+            targets = positive_item[positive_row == user].tolist()
+            recalls.append(len(set(best) & set(targets)) / len(set(targets)))
+    return sum(recalls) / len(recalls)
+
+
+@pytest.mark.parametrize("mode", ["uni20", "pop20"])
+def test_sampled_negatives_rank_as_recboles_own_loader_and_trainer_rank_them(small_config, mode: str) -> None:
+    """RecBole's data set, sampler, loader and evaluation draw the same negatives and get the same numbers."""
+    arguments = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": mode}
+    config = small_config("SASRecTeacher", eval_args=arguments, eval_batch_size=300)
+    results = []
+    for dataset in (create_dataset(config), exact(SequentialDataset)(config)):
+        train_data, _, test_data = data_preparation(config, dataset)
+        torch.manual_seed(3)
+        model = get_model("SASRecTeacher")(config, train_data._dataset).eval()
+        trainer = Trainer(config, model)
+        trainer.eval_collector.data_collect(train_data)
+        init_seed(4, True)
+        results.append(dict(trainer.evaluate(test_data, load_best_model=False)))
+        init_seed(4, True)
+        with torch.no_grad():
+            assert results[-1]["recall@5"] == pytest.approx(among_candidates(model, test_data, 5), abs=1e-9)
+    assert results[0] == pytest.approx(results[1], abs=1e-6)
+    assert 0 < results[0]["recall@5"] < 1
+
+
+def test_sampled_negatives_of_whole_sessions(write_sessions) -> None:
+    write_sessions("data", 40, 12)
+    values = {"data_path": "data", "hidden_size": 16, "show_progress": False, "metric_decimal_place": 10}
+    values["benchmark_filename"] = ["train", "valid", "test"]
+    arguments = {"order": "TO", "mode": "uni20"}
+    config = make_config("GRU4RecTeacher", "ml", config_dict={**values, "eval_args": arguments})
+    train_data, _, test_data = data_preparation(config, create_dataset(config))
+    model = get_model("GRU4RecTeacher")(config, train_data._dataset).eval()
+    init_seed(4, True)
+    given = evaluate(get_trainer(config["MODEL_TYPE"], "GRU4RecTeacher")(config, model), test_data)["all"]
+    init_seed(4, True)
+    with torch.no_grad():
+        assert given["recall@5"] == pytest.approx(among_candidates(model, test_data, 5), abs=1e-9)
+    with pytest.raises(UserError, match=r"eval_args mode pop20 .* draw evenly \(uni20\)"):
+        run("GRU4RecTeacher", "ml", config_dict={**values, "eval_args": {**arguments, "mode": "pop20"}})
+
+
+def test_an_ensemble_and_recboles_teachers_predict_what_they_rank_by(small_config) -> None:
+    config = small_config("SASRecTeacher")
+    core = small_config("CORE", embedding_size=16, loss_type="CE", train_neg_sample_args=None)
+    train_data, _, test_data = data_preparation(config, create_dataset(config))
+    members = [get_model("SASRecTeacher")(config, train_data._dataset).eval()]
+    members.append(ProductTeacher(get_model("CORE")(core, train_data._dataset).eval()))
+    ensemble = TeacherEnsemble(members)
+    rows = test_data._dataset[torch.arange(len(test_data._dataset))]
+    with torch.no_grad():
+        for model in (*members, ensemble):
+            scores = model.full_sort_predict(rows).gather(1, rows["item_id"].unsqueeze(1)).squeeze(1)
+            torch.testing.assert_close(model.predict(rows), scores)
+    assert (members[0].reads_any_width, ensemble.reads_any_width) == (True, False)
+
+
+@pytest.mark.parametrize("model", ["GRU4RecTeacher", "GRU4Rec"])
+def test_metrics_of_the_catalogue_are_what_they_say(small_config, model: str) -> None:
+    """Worked out from the ranked lists; RecBole's collector fails on all of them."""
+    names = ["ItemCoverage", "AveragePopularity", "ShannonEntropy", "GiniIndex", "TailPercentage", "Recall"]
+    settings = {"train_neg_sample_args": None, "loss_type": "CE"} if model == "GRU4Rec" else {}
+    config = small_config(model, metrics=names, topk=[5], valid_metric="Recall@5", **settings)
+    train_data, _, test_data = data_preparation(config, create_dataset(config))
+    network = get_model(model)(config, train_data._dataset).eval()
+    trainer = Trainer(config, network)
+    trainer.eval_collector = TopKCollector(config)
+    trainer.eval_collector.data_collect(train_data)
+    first, second = (trainer.evaluate(test_data, load_best_model=False) for _ in range(2))
+    assert first == second
+    rows = test_data._dataset[torch.arange(len(test_data._dataset))]
+    with torch.no_grad():
+        scores = network.full_sort_predict(rows)
+    scores[:, 0] = -torch.inf
+    ranked = scores.topk(5, dim=1).indices.numpy()
+    n_items = train_data._dataset.item_num
+    clicks = np.bincount(train_data._dataset.inter_feat["item_id"].numpy(), minlength=n_items)
+    counts = np.bincount(ranked.ravel(), minlength=n_items)
+    shown = np.sort(counts[counts > 0])
+    share = shown / shown.sum()
+    assert first["itemcoverage@5"] == pytest.approx(len(shown) / n_items, abs=1e-9)
+    assert first["averagepopularity@5"] == pytest.approx(clicks[ranked].mean(), abs=1e-9)
+    assert first["shannonentropy@5"] == pytest.approx(-(share * np.log(share)).sum() / len(shown), abs=1e-9)
+    place = np.arange(n_items - len(shown) + 1, n_items + 1)
+    gini = ((2 * place - n_items - 1) * shown).sum() / shown.sum() / n_items
+    assert first["giniindex@5"] == pytest.approx(gini, abs=1e-9)
+    clicked = np.flatnonzero(clicks)
+    rarest = clicked[np.lexsort((clicked, clicks[clicked]))][: int(0.1 * len(clicked))]
+    assert first["tailpercentage@5"] == pytest.approx(np.isin(ranked, rarest).mean(), abs=1e-9)
 
 
 def test_head_and_tail_metrics_are_those_of_their_cases(small_config) -> None:

@@ -96,7 +96,18 @@ class SessionDataset(ExactTables, SequentialDataset):
 
     def build(self) -> list[SessionDataset]:
         """Training, validation and test split; with `refit_epochs` the validation rows are training rows as well."""
-        return [self.copy(rows) for rows in self._split_rows] if self._session_files else super().build()
+        parts = [self.copy(rows) for rows in self._split_rows] if self._session_files else super().build()
+        for part, split in zip(parts[1:], ("valid", "test"), strict=True):
+            # RecBole puts the rows of several sessions, each with its sampled negatives, below each other.
+            mode = self.config["eval_args"]["mode"][split]
+            part.pad_to_max |= mode != "full"
+            if self._session_files and mode.startswith("pop"):
+                raise UserError(
+                    f"eval_args mode {mode} draws from the items of all rows, and whole sessions are never laid out "
+                    f"as rows: draw evenly ({mode.replace('pop', 'uni')}), or write prefix rows with `recbole-odrec "
+                    "convert --expand`."
+                )
+        return parts
 
     @property
     def avg_actions_of_users(self) -> float:

@@ -72,6 +72,11 @@ class SessionRows:
         )
         return Interaction({name: torch.as_tensor(v) for name, v in zip(self.fields, columns, strict=True)})
 
+    def sort(self, by: str, ascending: bool = True) -> None:
+        """Nothing to do where RecBole wants the rows by session, as they are."""
+        if by != self.fields.session or not ascending:
+            raise ValueError(f"rows of whole sessions come session by session, not by {by}")
+
     def _first_row(self, sessions: np.ndarray) -> np.ndarray:
         return self.part.starts[sessions] - np.int64(self.part.starts[0]) - self.part.given_before(sessions)
 

@@ -99,6 +99,12 @@ class ProductTeacher(nn.Module):
         """The wrapped model's scores of every item."""
         return self.model.full_sort_predict(interaction)
 
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Score of one candidate item a row, as `full_sort_predict` scores it (CORE's own `predict` does not): [B]."""
+        session_repr = self._session_repr(interaction[self.model.ITEM_SEQ], interaction[self.model.ITEM_SEQ_LEN])
+        rows = self.item_table.weight[interaction[self.model.ITEM_ID]]
+        return self.item_table.scale * (session_repr * rows).sum(1)
+
     def _session_repr(self, item_seq: Tensor, lengths: Tensor) -> Tensor:
         """[B, L], [B] -> [B, D]; CORE's forward takes the items alone."""
         takes_lengths = self.model.forward.__code__.co_argcount > 2

@@ -43,6 +43,11 @@ class TeacherEnsemble(nn.Module):
         rows = [weight * table.scale * table.weight for weight, table in zip(self.weights, tables, strict=True)]
         self.item_table = FrozenTable(torch.cat(rows, dim=1))
 
+    @property
+    def reads_any_width(self) -> bool:
+        """Whether a session scores alike however far it is padded."""
+        return all(getattr(member, "reads_any_width", False) for member in self.members)
+
     def training_cases(self, interaction: Interaction) -> TrainingCases:
         """As `SessionRecommender.training_cases`, representations side by side."""
         parts = [member.training_cases(interaction) for member in self.members]
@@ -60,5 +65,11 @@ class TeacherEnsemble(nn.Module):
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores of every item: [B, N]."""
-        scores = [member.full_sort_predict(interaction).view(len(interaction), -1) for member in self.members]
+        return self._mean([member.full_sort_predict(interaction).view(len(interaction), -1) for member in self.members])
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Score of one candidate item a row: [B]."""
+        return self._mean([member.predict(interaction) for member in self.members])
+
+    def _mean(self, scores: list[Tensor]) -> Tensor:
         return sum(weight * of_one for weight, of_one in zip(self.weights, scores, strict=True))

@@ -23,6 +23,8 @@ from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.parsing import parse
 from recbole_odrec.settings import NetworkConfig
 
+_SESSIONS_AT_ONCE = 256  # scored over the whole catalogue to look up the scores of a few candidates
+
 
 class TrainingCases(NamedTuple):
     """A batch, encoded.
@@ -50,8 +52,10 @@ class SessionRecommender(SequentialRecommender):
     Attributes:
         item_table, encoder, readout: the parts that the configuration chooses.
         repeat: scores of repetition, None without.
+        reads_any_width: whether a session scores alike however far it is padded.
     """
 
+    reads_any_width = True
     fixed_parts: ClassVar[dict[str, str]] = {}  # what makes this class what it is
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
@@ -135,9 +139,16 @@ class SessionRecommender(SequentialRecommender):
         return self.catalogue_loss(self.training_cases(interaction)).total
 
     def predict(self, interaction: Interaction) -> Tensor:
-        """Score of one candidate item a row: [B]."""
-        scores = self.full_sort_predict(interaction)
-        return scores.gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
+        """Score of one candidate item a row: [B]; each session is scored once, however many candidates it has."""
+        sessions, row = interaction[self.ITEM_SEQ].unique(dim=0, return_inverse=True)
+        sessions = sessions[:, : (sessions != 0).sum(1).max()]
+        candidates = interaction[self.ITEM_ID]
+        scores = torch.empty(len(row), device=row.device, dtype=next(self.parameters()).dtype)
+        for number, block in enumerate(sessions.split(_SESSIONS_AT_ONCE)):
+            of_block = self.scores_of(block, self.item_table(block))
+            here = (row // _SESSIONS_AT_ONCE == number).nonzero().squeeze(1)
+            scores[here] = of_block[row[here] % _SESSIONS_AT_ONCE, candidates[here]]
+        return scores
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores of every item: [B, N]."""

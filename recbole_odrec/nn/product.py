@@ -67,10 +67,11 @@ def product(left: Tensor, right: Tensor, buffer: ScoreBuffer | None = None, dtyp
     Args:
         left, right: the operands.
         buffer: where the result goes; new memory when None.
-        dtype: precision of operands and result; their own when None. Sums are float32 at least.
+        dtype: precision of operands and result; the larger one of theirs when None. Sums are float32 at least.
     """
-    if dtype is not None:
-        left, right = left.to(dtype), right.to(dtype)
+    if dtype is None:  # where autocast has made one operand smaller, the larger one's
+        dtype = torch.promote_types(left.dtype, right.dtype)
+    left, right = left.to(dtype), right.to(dtype)
     if buffer is None:
         return left @ right.T
     return _Product.apply(left, right, buffer.take(len(left), len(right), left))

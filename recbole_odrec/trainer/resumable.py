@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from recbole_odrec.data.eval_loader import BoundedEvalLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.screen import FILE_ONLY
 from recbole_odrec.trainer import checkpoint
@@ -258,4 +259,7 @@ class ResumableTrainer(Trainer):
         """As RecBole's, with our checkpoints (RecBole's own loading fails on torch >= 2.6)."""
         if eval_data and load_best_model:
             self.load_best(model_file)
+        if isinstance(eval_data, BoundedEvalLoader):
+            eval_data.sorts = getattr(self.model, "reads_any_width", False)
+        self.eval_collector.order = getattr(eval_data, "order", None)
         return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)

@@ -1,10 +1,14 @@
-"""Collects what top-k metrics need of a batch, without the position matrix that RecBole lays beside the scores."""
+"""Collects what metrics need of a batch, without the position matrix that RecBole lays beside the scores."""
 
 from __future__ import annotations
 
 import torch
 from recbole.evaluator import Collector
+from recbole.evaluator.collector import DataStruct
 from torch import Tensor
+
+# What RecBole collects row by row; the rest is of the data and stays from one evaluation to the next.
+_OF_ROWS = ("rec.topk", "rec.items", "rec.meanrank", "rec.score", "data.label")
 
 
 class TopKCollector(Collector):
@@ -12,19 +16,39 @@ class TopKCollector(Collector):
 
     RecBole marks the targets in a second matrix of the scores' shape. Here the ranked items themselves are looked up
     among the targets: the same numbers, for any number of targets a row.
+
+    Attributes:
+        order: int64 [rows], which of all rows each one collected is; None where they come in their order. Results are
+            handed out in order.
     """
+
+    order: Tensor | None = None
 
     def eval_batch_collect(
         self, scores_tensor: Tensor, interaction: object, positive_u: Tensor, positive_i: Tensor
     ) -> None:
-        others = ("rec.items", "rec.meanrank", "rec.score", "data.label")
-        if not self.register.need("rec.topk") or any(map(self.register.need, others)):
+        others = ("rec.meanrank", "rec.score", "data.label")
+        if any(map(self.register.need, others)):
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
         n_rows, n_items = scores_tensor.shape
         ranked = scores_tensor.topk(max(self.topk), dim=1).indices  # [B, k]
-        rows = torch.arange(n_rows, device=ranked.device).unsqueeze(1)
-        targets = (positive_u.to(ranked.device) * n_items + positive_i.to(ranked.device)).unique()
-        is_target = torch.isin(rows * n_items + ranked, targets)
-        n_targets = torch.bincount(targets // n_items, minlength=n_rows).unsqueeze(1)
-        self.data_struct.update_tensor("rec.topk", torch.cat([is_target.int(), n_targets.int()], dim=1))
+        if self.register.need("rec.items"):
+            self.data_struct.update_tensor("rec.items", ranked)
+        if self.register.need("rec.topk"):
+            rows = torch.arange(n_rows, device=ranked.device).unsqueeze(1)
+            targets = (positive_u.to(ranked.device) * n_items + positive_i.to(ranked.device)).unique()
+            is_target = torch.isin(rows * n_items + ranked, targets)
+            n_targets = torch.bincount(targets // n_items, minlength=n_rows).unsqueeze(1)
+            self.data_struct.update_tensor("rec.topk", torch.cat([is_target.int(), n_targets.int()], dim=1))
+
+    def get_data_struct(self) -> DataStruct:
+        """Everything collected, on the CPU; RecBole would move the counters of the data too, which are on no device."""
+        collected = DataStruct()
+        for name, value in [*self.data_struct._data_dict.items()]:
+            if name in _OF_ROWS:
+                del self.data_struct[name]
+                value = value.cpu()
+                value = value if self.order is None else value[torch.argsort(self.order)]
+            collected.set(name, value)
+        return collected

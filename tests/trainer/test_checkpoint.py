@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 import random
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 import torch
 
 from recbole_odrec.errors import UserError
-from recbole_odrec.files import remove_temporary, write_atomically
+from recbole_odrec.files import check_writable, remove_temporary, write_atomically
 from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.trainer import checkpoint
 
@@ -21,10 +24,20 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 
     def fail(file) -> None:
         file.write(b"half")
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail)
+    def fail_inside_a_library(file) -> None:
+        try:
+            fail(file)
+        except OSError as error:
+            raise RuntimeError("unexpected position") from error
+
+    for broken in (fail, fail_inside_a_library):
+        with pytest.raises(
+            UserError, match=r"last\.pth cannot be written \(No space left on device\): make room"
+        ) as error:
+            write_atomically(path, broken)
+        assert "\n" not in str(error.value)
     assert torch.equal(checkpoint.load(path)["value"], torch.arange(3))
     assert [file.name for file in tmp_path.iterdir()] == ["last.pth"]
     (tmp_path / "plain").touch()
@@ -97,6 +110,30 @@ def test_a_file_without_checksums_is_no_checkpoint(tmp_path: Path) -> None:
     torch.save(state, path, _use_new_zipfile_serialization=False)
     with pytest.raises(UserError, match=r"best\.pth is not a readable recbole_odrec checkpoint"):
         checkpoint.load(path)
+
+
+def test_a_folder_that_cannot_be_written_is_found_without_writing(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    for folder in (Path("/proc/nowhere"), tmp_path / "file" / "saved"):
+        with pytest.raises(UserError, match=f"{folder} cannot be written \\("):
+            check_writable(folder)
+
+
+def test_a_file_larger_than_the_system_allows_is_one_line(tmp_path: Path) -> None:
+    """A real refusal in the middle of torch.save: the file of before stays, and nothing beside it."""
+    path = tmp_path / "last.pth"
+    whole = small_checkpoint(path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"last\.pth cannot be written \(File too large\)"):
+            checkpoint.save(path, {"state_dict": {"weight": torch.zeros(100_000)}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert same(checkpoint.load(path), whole)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pth"]
 
 
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:

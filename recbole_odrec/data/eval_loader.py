@@ -1,0 +1,63 @@
+"""Evaluation batches of bounded size: no more scores at a time than fit, rows of like length together.
+
+RecBole scores `eval_batch_size` rows at a time whatever the catalogue: 4096 rows of 300,000 items are 4.9 GB.
+
+Dimension key: B rows of a batch, N items, R rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.config import Config
+from recbole.data.dataloader import FullSortEvalDataLoader
+from torch import Tensor
+
+SCORE_BYTES = 600_000_000  # of one block of scores
+
+
+def rows_at_once(config: Config, n_items: int) -> int:
+    """How many rows are scored at a time: `eval_batch_size`, fewer where N float32 scores each would take too much."""
+    n_bytes = SCORE_BYTES
+    if config["device"].type == "cuda":
+        n_bytes = min(n_bytes, torch.cuda.mem_get_info(config["device"])[0] // 4)
+    return max(min(config["eval_batch_size"], n_bytes // (4 * n_items)), 1)
+
+
+class BoundedEvalLoader(FullSortEvalDataLoader):
+    """RecBole's loader for ranking all items, for sequential models, with `rows_at_once` rows a batch.
+
+    Attributes:
+        sorts: whether rows come longest first and each batch is as wide as its own longest, for a model that scores a
+            row alike at any width; in the data set's order otherwise.
+        order: int64 [R], positions in the data set of the rows as they come; None in the data set's order.
+    """
+
+    sorts = False
+
+    def _init_batch_size_and_step(self) -> None:
+        self.step = rows_at_once(self.config, self._dataset.item_num)
+        self.set_batch_size(self.step)
+
+    @property
+    def order(self) -> Tensor | None:
+        if not self.sorts:
+            return None
+        lengths = self._dataset.inter_feat[self._dataset.item_list_length_field]
+        return torch.argsort(lengths, descending=True, stable=True)
+
+    def __iter__(self) -> Iterator[Any]:
+        order = self.order
+        rows = np.arange(len(self._dataset)) if order is None else order.numpy()
+        for first in range(0, len(rows), self.step):
+            yield self.collate_fn(rows[first : first + self.step])
+
+
+def bounded(loader: Any) -> Any:
+    """The same rows in batches of bounded size; what does not rank all items for sequences is returned as it is."""
+    if not isinstance(loader, FullSortEvalDataLoader) or not loader.is_sequential:
+        return loader
+    return BoundedEvalLoader(loader.config, loader._dataset, loader._sampler)
