@@ -29,6 +29,16 @@ SMALL = {
     "metric_decimal_place": 10,
 }
 
+# Left out by `-m "not slow"`, which is what the oldest stack is tested with.
+SLOW = ("benchmark/", "demo/", "trainer/test_resume.py", "trainer/test_teacher_phase.py", "test_package.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the slow tests, by file."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
