@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import numpy_helper
 
+from recbole_odrec import nn
 from recbole_odrec.bundle.build import build_session_model
+from recbole_odrec.bundle.part_graphs import encode, read_out, table_graph
 from recbole_odrec.bundle.recommender import open_session
 from recbole_odrec.nn import (
     DenseEmbedding,
@@ -172,6 +176,25 @@ def test_the_whole_catalogue_can_be_asked_for(table: str, precision: str) -> Non
         assert sorted(ids[row][: len(unseen)]) == unseen
         assert not ids[row][len(unseen) :].any()
         assert np.isneginf(scores[row][len(unseen) :]).all()
+
+
+@pytest.mark.parametrize(
+    ("function", "known"), [(table_graph, nn.TABLES), (encode, nn.ENCODERS), (read_out, nn.READOUTS)]
+)
+def test_every_part_that_a_configuration_can_name_has_an_exporter(function: Callable, known: dict) -> None:
+    for part in known.values():
+        assert function.dispatch(part) is not function.dispatch(object), part
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_graph_stores_what_the_table_says(table: str) -> None:
+    """Nothing for an item order, which the list of items is, nor for rows of the grid that no item has."""
+    item_table = TABLES[table]()
+    unused = 0
+    if isinstance(item_table, SemiTensorTrainEmbedding):
+        first, rest = item_table.tt_cores[0], int(np.prod(item_table.plan.item_shape[1:]))
+        unused = 4 * first[:, -(-N // rest) :].numel()
+    assert table_graph(item_table, "fp32").n_bytes == item_table.n_bytes - unused
 
 
 def test_equal_scores_come_in_the_order_of_ids() -> None:
