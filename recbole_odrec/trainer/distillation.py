@@ -124,14 +124,12 @@ class DistillationTrainer(ResumableTrainer):
 
     def _load_training_state(self, state: dict[str, Any]) -> None:
         if self.teacher is None and needs_teacher(self.config):
-            raise UserError(
-                f"{self.last_file}: call attach_teacher(teacher, starts=False) first, its parts are in there."
-            )
-        objectives = state.get("objectives", {})  # a run of 0.1.0 has none, and needs none if they hold no weights
+            raise UserError("call attach_teacher(teacher, starts=False) first: the checkpoint holds what trains along.")
+        objectives = state.get("objectives", {})  # 0.1.0 had no such entry: it goes on where they hold no weights
         if objectives.keys() != self.objectives.state_dict().keys():
             raise UserError(
-                f"{self.last_file} was trained by other objectives or by version 0.1.0: it cannot be continued, train "
-                "anew (its best.pth can still be evaluated and exported)."
+                "this last.pth was trained by other objectives or by version 0.1.0: it cannot be continued, train anew "
+                "(its best.pth can still be evaluated and exported)."
             )
         super()._load_training_state(state)
         self.objectives.load_state_dict(objectives)
