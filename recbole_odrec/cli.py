@@ -67,12 +67,12 @@ def parse_train_arguments(words: Sequence[str]) -> TrainArguments:
                 value = pending.pop(0)
             options[_WITH_BLANK[name]] = value
         elif name == "--resume":
+            if equals and not value:
+                raise UserError("--resume= names no run folder: --resume=RUN_FOLDER, or --resume for the newest one.")
             resume = value if equals else True
         elif not name.startswith("--") or not equals:
             hint = f"--{name.lstrip('-')}={value or 'VALUE'}"
             raise UserError(f"cannot read `{word}`: keys are written {hint}, with `=` and no blanks.")
-        elif "=" in value:
-            raise UserError(f"cannot read `{word}`: a value with `=` goes into a file given with --config_files=FILE.")
         else:
             keys.append(word)
     return TrainArguments(options["--model"], options["--dataset"], options["--config_files"].split(), keys, resume)

@@ -1,50 +1,58 @@
-"""RecBole's `Config` reads our property files: put in place when RecBole is imported, acts when a Config is made."""
+"""RecBole's `Config` made from resolved values: put in place when RecBole is imported, acts when a Config is made."""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recbole.config import Config
 
 
 def hook_properties(kind: type[Config]) -> None:
-    """Our property files join RecBole's when a Config is made for one of our models, and its keys are checked.
+    """A `Config` for one of our models holds what `config.resolve` makes of its arguments, and so does one of ours.
 
-    RecBole's Config reads property files from RecBole's own folder only. Once the device is known, what depends on it
-    is settled: the configuration says what runs. Safe to call more than once.
+    RecBole reads property files from its own folder only, accepts any key, and evaluates every string it is given, of
+    `sys.argv` too. A plain script's `Config` for one of RecBole's models is left as it is. Once the device is known,
+    what depends on it is settled: the configuration says what runs. Safe to call more than once.
 
     Args:
         kind: RecBole's `Config`.
     """
-    original, original_device = kind._load_internal_config_dict, kind._init_device
-    if hasattr(original, "__wrapped__"):
+    init, convert = kind.__init__, kind._convert_config_dict
+    if hasattr(init, "__wrapped__"):
         return
 
-    @functools.wraps(original)
-    def load(self: Config, model: str, model_class: type, dataset: str) -> None:
-        original(self, model, model_class, dataset)
+    @functools.wraps(init)
+    def init_resolved(
+        self: Config,
+        model: Any = None,
+        dataset: str | None = None,
+        config_file_list: Sequence[str] | None = None,
+        config_dict: Any = None,
+    ) -> None:
         # Late: this runs long after RecBole and our configuration have been imported, this module while they are.
-        from recbole.utils import ModelType
-
-        from recbole_odrec.config import add_our_properties, mend_sequential_defaults
+        from recbole_odrec.config import PlainValues, no_arguments, resolve_script, settle_score_dtype
+        from recbole_odrec.config.layers import Resolved
         from recbole_odrec.registration import register
-        from recbole_odrec.registry import OUR_MODELS
 
-        if model_class.type == ModelType.SEQUENTIAL:
-            mend_sequential_defaults(self, dataset)
-        if model in OUR_MODELS:
-            register()  # given as a class, `get_model` was never asked
-            add_our_properties(self, model, dataset)
+        is_resolved = isinstance(config_dict, Resolved)
+        found = config_dict if is_resolved else resolve_script(model, dataset, config_file_list, config_dict)
+        if found is None:
+            init(self, model, dataset, config_file_list, config_dict)
+            return
+        register()  # given as a class, `get_model` is never asked
+        with no_arguments():
+            init(self, model or found.model, found.dataset, None, PlainValues(found.values))
+        self.internal_config_dict.update(found.defaults)
+        self.variable_config_dict = self.external_config_dict = dict(found.given)
+        settle_score_dtype(self)
 
-    @functools.wraps(original_device)
-    def init_device(self: Config) -> None:
-        original_device(self)
-        from recbole_odrec.config import settle_score_dtype
-        from recbole_odrec.registry import OUR_MODELS
+    @functools.wraps(convert)
+    def convert_unless_plain(self: Config, config_dict: dict) -> dict:
+        from recbole_odrec.config import PlainValues
 
-        if self.model in OUR_MODELS:
-            settle_score_dtype(self)
+        return config_dict if isinstance(config_dict, PlainValues) else convert(self, config_dict)
 
-    kind._load_internal_config_dict, kind._init_device = load, init_device
+    kind.__init__, kind._convert_config_dict = init_resolved, convert_unless_plain

@@ -23,7 +23,7 @@ from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.trainer.distillation import DistillationTrainer
 from recbole_odrec.trainer.objectives import needs_teacher
 from recbole_odrec.trainer.resumable import ResumableTrainer, phase_log
-from recbole_odrec.trainer.teacher_phase import plan_teachers, provide_teacher
+from recbole_odrec.trainer.teacher_phase import TeacherPlan, plan_teachers, provide_teacher, start_of_plans
 
 
 def run(
@@ -60,7 +60,7 @@ def run(
     run_dir, identity = find_unfinished(config, resume) if resume else None, identify(config)
     train_data, valid_data, test_data = _prepare_data(config)
     test_data = test_data if tests else None
-    _check_models(config, train_data)
+    teachers = _check_models(config, train_data)
     # Only now, with all input checked, does the run write anything.
     if run_dir is None:
         run_dir = new_run_folder(config, identity)
@@ -68,7 +68,7 @@ def run(
         remove_temporary(run_dir)
     start_logging(config, train_data, valid_data, test_data)
     if config["model"] == "ODRec":
-        phases = _run_odrec(config, run_dir, train_data, valid_data, test_data, bool(resume))
+        phases = _run_odrec(config, run_dir, train_data, valid_data, test_data, bool(resume), teachers)
     else:
         phases = {"model": _run_single(config, run_dir, train_data, valid_data, test_data, bool(resume))}
     return finish(config, run_dir, phases)
@@ -77,12 +77,20 @@ def run(
 # ---------------------------------------------------------------------- the three kinds of run
 
 
-def _run_odrec(config: Config, run_dir: Path, train_data: Any, valid_data: Any, test_data: Any, resume: bool) -> dict:
+def _run_odrec(
+    config: Config,
+    run_dir: Path,
+    train_data: Any,
+    valid_data: Any,
+    test_data: Any,
+    resume: bool,
+    teachers: list[TeacherPlan],
+) -> dict:
     """Phase 1: the teacher. Phase 2: the student. Then both meet the test set, once."""
     show_progress = config["show_progress"]
     phases, teacher = {}, None
-    if needs_teacher(config):
-        teacher = provide_teacher(config, train_data, valid_data, run_dir, resume, show_progress)
+    if teachers:
+        teacher = provide_teacher(config, train_data, valid_data, run_dir, resume, show_progress, teachers)
     with phase_log(run_dir, "student"):
         # Seeded again: the student is the same whether its teacher was trained just now or reused.
         init_seed(config["seed"], config["reproducibility"])
@@ -96,8 +104,9 @@ def _run_odrec(config: Config, run_dir: Path, train_data: Any, valid_data: Any, 
     trainer.load_best()
     is_head = head_items(train_data._dataset)
     if teacher is not None:
-        phases["teacher"] = phase_report(teacher.trainer, valid_data, test_data, is_head, run_dir / "teacher")
-        phases["teacher"].update(teacher.origin)
+        folder = run_dir / teacher.folder
+        report = phase_report(teacher.trainer, valid_data, test_data, is_head, folder)
+        phases["teacher"] = teacher.described(report)
     phases["student"] = phase_report(trainer, valid_data, test_data, is_head, run_dir / "student")
     return phases
 
@@ -117,11 +126,14 @@ def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any,
 # ---------------------------------------------------------------------- steps
 
 
-def _check_models(config: Config, train_data: Any) -> None:
-    """Builds student and teacher once, so that what cannot be built is refused before anything is written."""
+def _check_models(config: Config, train_data: Any) -> list[TeacherPlan]:
+    """Builds student and teachers, so that what cannot be built is refused before anything is written."""
     student = build_model(config, train_data)
-    if config["model"] == "ODRec" and needs_teacher(config):
-        student.item_table.check_teacher(plan_teachers(config, train_data)[0].width)
+    if config["model"] != "ODRec" or not needs_teacher(config):
+        return []
+    teachers = plan_teachers(config, train_data)
+    student.item_table.check_teacher(teachers[start_of_plans(config, teachers)].width)
+    return teachers
 
 
 def _prepare_data(config: Config) -> tuple[SessionWindowLoader, Any, Any]:

@@ -61,8 +61,7 @@ def identify(config: Config) -> dict[str, Any]:
 
     A teacher given as a file counts by what is in it, wherever it lies.
     """
-    given = config["teacher_checkpoint"] or []
-    files = [given] if isinstance(given, str) else given
+    files = [entry["checkpoint"] for entry in config["teachers"] or [] if "checkpoint" in entry]
     weights = [np.fromfile(file, np.uint8) for file in files if Path(file).is_file()]
     return {"fingerprint": checkpoint.fingerprint(config, *weights), "config": checkpoint.plain_config(config)}
 

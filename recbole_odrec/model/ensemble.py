@@ -25,17 +25,22 @@ class TeacherEnsemble(nn.Module):
 
     Args:
         members: two teachers or more, each with `training_cases`, `item_table` and `full_sort_predict`
-            (`SessionRecommender` or `ProductTeacher`), over the same items. The student starts from the first.
+            (`SessionRecommender` or `ProductTeacher`), over the same items.
         weights: of each one's scores, above 0; divided by their sum. All alike when None.
+        starts_from: place of the one that a student starts from.
 
     Attributes:
+        start: that one.
         hidden_size: sum of the D_i.
         item_table: their weighted rows side by side, [N, sum of D_i].
     """
 
-    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, members: Sequence[nn.Module], weights: Sequence[float] | None = None, starts_from: int = 0
+    ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.starts_from = starts_from
         self.hidden_size = sum(member.hidden_size for member in members)
         weights = weights or [1.0] * len(members)
         self.weights = [weight / sum(weights) for weight in weights]
@@ -47,6 +52,11 @@ class TeacherEnsemble(nn.Module):
     def reads_any_width(self) -> bool:
         """Whether a session scores alike however far it is padded."""
         return all(getattr(member, "reads_any_width", False) for member in self.members)
+
+    @property
+    def start(self) -> nn.Module:
+        """The member that a student starts from."""
+        return self.members[self.starts_from]
 
     def training_cases(self, interaction: Interaction) -> TrainingCases:
         """As `SessionRecommender.training_cases`, representations side by side."""

@@ -80,7 +80,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
 _VOLATILE = {
     *("data_path", "checkpoint_dir", "show_progress", "state", "gpu_id", "device", "log_wandb", "wandb_project"),
     *("save_step", "worker", "save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"),
-    *("teacher_cache", "teacher_checkpoint", "config_files", "use_gpu", "eval_batch_size"),
+    *("teacher_cache", "recipe", "config_files", "use_gpu", "eval_batch_size"),
 }
 
 
@@ -97,6 +97,8 @@ def fingerprint(*values: Any) -> str:
             digest.update(np.ascontiguousarray(value).tobytes())
         elif hasattr(value, "final_config_dict"):
             kept = {key: kept for key, kept in plain_config(value).items() if key not in _VOLATILE}
+            for teacher in kept.get("teachers", []):  # one given as a file counts by what is in it (`identify`)
+                teacher.pop("checkpoint", None)
             digest.update(json.dumps(kept, sort_keys=True).encode())
         else:
             digest.update(repr(value).encode())

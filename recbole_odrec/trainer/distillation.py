@@ -64,7 +64,7 @@ class DistillationTrainer(ResumableTrainer):
             starts: False where `resume` is about to load what the start would find, which can take minutes.
         """
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
-        first = teacher.members[0] if isinstance(teacher, TeacherEnsemble) else teacher
+        first = teacher.start if isinstance(teacher, TeacherEnsemble) else teacher
         if starts:
             start_from_teacher(self.model, first, copy_weights=self.distillation.init_from_teacher)
         every_item = torch.arange(self.model.n_items, device=self.device)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -14,16 +14,15 @@ from recbole.data.dataloader import TrainDataLoader
 from recbole.utils import init_seed
 from torch import Tensor, nn
 
-from recbole_odrec.config import model_keys, teacher_config
+from recbole_odrec.config import model_keys, teacher_config, teacher_configs
+from recbole_odrec.config.resolve import start_of
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_atomically
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.model.session_recommender import SessionRecommender
-from recbole_odrec.parsing import parse
 from recbole_odrec.registry import model_class
-from recbole_odrec.settings import DistillationConfig
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.resumable import ResumableTrainer, phase_log
 
@@ -35,15 +34,25 @@ class TeacherPhase:
     """What phase 1 gave.
 
     Attributes:
-        model: the trained teacher, with `training_cases` and `item_table`.
-        trainer: a trainer that evaluates it, its best weights and the history of its training loaded.
-        origin: where it came from (`source`) and the file of the best weights (`checkpoint`), lists of several
-            teachers.
+        model: the trained teacher, with `training_cases` and `item_table`; of several, their `TeacherEnsemble`.
+        trainer: a trainer that evaluates it; of one teacher, with the history of its training.
+        origin: where it came from (`source`) and the file of its best weights (`checkpoint`).
+        members: of several teachers, what each one's phase says of itself; empty for one.
+        folder: name of its folder in the run's.
     """
 
     model: nn.Module
     trainer: ResumableTrainer
     origin: dict[str, Any]
+    members: list[dict[str, Any]] = field(default_factory=list)
+    folder: str = "teacher"
+
+    def described(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """The report of this phase with its origin; of several teachers, each one's training is its own."""
+        if not self.members:
+            return {**report, **self.origin}
+        own = {key: value for key, value in report.items() if key not in ("best_epoch", "losses", "checkpoint")}
+        return {**own, "members": self.members}
 
 
 @dataclass
@@ -53,7 +62,7 @@ class TeacherPlan:
     Attributes:
         config, model: its configuration and network.
         weights: their file if it is given.
-        share: how much its scores count among all teachers'.
+        share: how much its scores count beside the other teachers'.
         phase: name of its folder in the run's.
     """
 
@@ -70,66 +79,75 @@ class TeacherPlan:
 
 
 def plan_teachers(config: Config, train_data: Any) -> list[TeacherPlan]:
-    """Builds the teachers that the configuration asks for and finds out whether they can serve; writes nothing.
-
-    The student starts from the first of them.
+    """Builds the teachers of the list and finds out whether they can serve; writes nothing.
 
     Raises:
         UserError: a teacher that cannot serve, or a checkpoint that is missing, corrupt or of another item set.
     """
-    asked = parse(DistillationConfig, config)
-    files = [Path(file) for file in asked.teacher_files]
-    if files:
-        configs = [_config_of_checkpoint(config, file, train_data) for file in files]
-    else:
-        configs = [teacher_config(config, asked.teacher, asked.teacher_config) for _ in range(asked.n_teachers)]
-        for number, phase_config in enumerate(configs):
-            phase_config["seed"] += number
-    shares = asked.teacher_weights or [1 / len(configs)] * len(configs)
-    if asked.second_teacher and not files:
-        differences = dict(asked.second_teacher)
-        share, name = differences.pop("weight", 1), differences.pop("model", asked.teacher)
-        if name == asked.teacher:
-            differences = {**asked.teacher_config, **differences}
-        configs.insert(0, teacher_config(config, name, differences))
-        shares = [share, *(weight / sum(shares) for weight in shares)]
     plans = []
-    for number, (phase_config, share) in enumerate(zip(configs, shares, strict=True)):
+    for number, (entry, phase_config) in enumerate(zip(config["teachers"], teacher_configs(config), strict=True)):
+        file, state = Path(entry["checkpoint"]) if phase_config is None else None, {}
+        if file is not None:
+            state = checkpoint.load(file)
+            phase_config = _config_of_checkpoint(config, file, state, train_data)
         model = _build(phase_config, train_data)
-        if files:
-            model.load_state_dict(checkpoint.load(files[number])["state_dict"])
+        if file is not None:
+            model.load_state_dict(state["state_dict"])
         phase = f"teacher-{number + 1}" if number else "teacher"
-        plans.append(TeacherPlan(phase_config, model, files[number] if files else None, share, phase))
+        plans.append(TeacherPlan(phase_config, model, file, entry.get("weight", 1), phase))
     return plans
 
 
+def start_of_plans(config: Config, plans: Sequence[TeacherPlan]) -> int:
+    """Place of the teacher that the student starts from."""
+    return start_of(config["starts_from"], [{"model": plan.config["model"]} for plan in plans])
+
+
 def provide_teacher(
-    config: Config, train_data: Any, valid_data: Any, run_dir: Path, resume: bool = False, show_progress: bool = False
+    config: Config,
+    train_data: Any,
+    valid_data: Any,
+    run_dir: Path,
+    resume: bool = False,
+    show_progress: bool = False,
+    plans: Sequence[TeacherPlan] | None = None,
 ) -> TeacherPhase:
-    """The teacher, or several as one: each loaded from `teacher_checkpoint`, reused, or trained.
+    """The teacher, or several as one: each loaded from its checkpoint, reused, or trained.
 
     A teacher of the same data, configuration and seed is reused.
 
     Args:
         config: the student's configuration.
         train_data, valid_data: the run's loaders; a RecBole model trains on prefix rows of the same data set.
-        run_dir: folder of the run; trained teachers go to `teacher/`, `teacher-2/` .. in it.
+        run_dir: folder of the run; trained teachers go to `teacher/`, `teacher-2/` .. in it, in the order of the list.
         resume: continue a teacher phase that was interrupted in `run_dir`.
         show_progress: progress bars.
+        plans: the teachers, if they are built already.
 
     Raises:
         UserError: as `plan_teachers`.
     """
-    plans = plan_teachers(config, train_data)
+    plans = plan_teachers(config, train_data) if plans is None else plans
     phases = [_provide(config, plan, train_data, valid_data, run_dir, resume, show_progress) for plan in plans]
     if len(phases) == 1:
         return phases[0]
-    ensemble = TeacherEnsemble([phase.model for phase in phases], [plan.share for plan in plans])
+    members = [
+        {
+            "model": plan.config["model"],
+            "seed": plan.config["seed"],
+            **phase.origin,
+            "best_epoch": phase.trainer.best_epoch,
+            "losses": phase.trainer.loss_history,
+            "seconds": round(sum(phase.trainer.epoch_seconds), 3),
+        }
+        for plan, phase in zip(plans, phases, strict=True)
+    ]
+    start = start_of_plans(config, plans)
+    ensemble = TeacherEnsemble([phase.model for phase in phases], [plan.share for plan in plans], start)
     trainer = phases[0].trainer  # of what it does, only evaluation is left
     trainer.model = ensemble
     trainer.epoch_seconds = [seconds for phase in phases for seconds in phase.trainer.epoch_seconds]
-    origin = {key: [phase.origin[key] for phase in phases] for key in phases[0].origin}
-    return TeacherPhase(ensemble, trainer, origin)
+    return TeacherPhase(ensemble, trainer, {}, members, folder="teachers")
 
 
 def _provide(
@@ -189,9 +207,8 @@ def _build(phase_config: Config, train_data: Any) -> nn.Module:
     return model
 
 
-def _config_of_checkpoint(config: Config, path: Path, train_data: Any) -> Config:
+def _config_of_checkpoint(config: Config, path: Path, state: dict[str, Any], train_data: Any) -> Config:
     """The configuration that rebuilds the network stored in a checkpoint of an earlier run."""
-    state = checkpoint.load(path)
     n_items = int(train_data._dataset.item_num)
     if state["items"] != checkpoint.item_fingerprint(train_data._dataset):
         raise UserError(
@@ -199,7 +216,7 @@ def _config_of_checkpoint(config: Config, path: Path, train_data: Any) -> Config
             f"{n_items}); train a teacher on {config['dataset']} or give the data it was trained on."
         )
     network = {key: state["config"][key] for key in model_keys(state["model"]) if key in state["config"]}
-    phase_config = teacher_config(config, state["model"], network)
+    phase_config = teacher_config(config, state["model"], {}, network)
     longest, ours = state["config"]["MAX_ITEM_LIST_LENGTH"], config["MAX_ITEM_LIST_LENGTH"]
     if longest < ours:
         raise UserError(

@@ -102,8 +102,11 @@ class Runner:
             settings["refit_epochs"] = self._selected_epochs(job)
         teachers = _teachers(job)
         if teachers:
-            files = [str(self._checkpoint(teacher)) for teacher in teachers]
-            settings["teacher_checkpoint"] = files if len(files) > 1 else files[0]
+            weights = settings.get("teacher_weights", [1] * len(teachers))
+            files = [{"checkpoint": str(self._checkpoint(teacher))} for teacher in teachers]
+            settings["teachers"] = [{**file, "weight": weight} for file, weight in zip(files, weights, strict=True)]
+        for key in ("n_teachers", "teacher_weights"):  # the row's own
+            settings.pop(key, None)
         settings["checkpoint_dir"] = str(self._folder(job))
         config = make_config(job.row.model, job.dataset, config_dict=settings)
         data = _data(config)  # first: refuses what the table cannot use before hours are spent on it
@@ -112,6 +115,8 @@ class Runner:
         resumes, tests = _is_begun(job, settings), not job.selects
         result = run(job.row.model, job.dataset, config_dict=settings, resume=resumes, tests=tests)
         config = {key: result["config"][key] for key in setting_names(job.row.model) if key in result["config"]}
+        if "teachers" in config:  # their files are places on this machine
+            config["teachers"] = [{"weight": entry["weight"]} for entry in config["teachers"] if "weight" in entry]
         report = result["phases"]["student" if job.row.model == "ODRec" else "model"]
         for ensemble in (row for row in ROWS.values() if row.teaches == job.row.name):
             of_one = self._read(teachers[0])["config"]
@@ -123,7 +128,8 @@ class Runner:
     ) -> dict[str, Any]:
         """Writes the job's file; returns the content."""
         ranks_file = report.pop("test_ranks", None)
-        del report["checkpoint"]  # a place on this machine
+        for key in ("checkpoint", "members"):  # places on this machine
+            report.pop(key, None)
         content = {
             "row": job.row.name,
             "dataset": job.dataset,
