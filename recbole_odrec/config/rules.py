@@ -166,6 +166,7 @@ RULES: dict[str, Rule] = _by_key(
                      "sample_num", "alpha", "dynamic", "candidate_num"), "train_neg_sample_args"),
     (word("CE", "BPR"), "loss_type"),
     (Rule(lambda value: isinstance(value, str) and value.isidentifier(), "the name of a model"), "teacher"),
+    (ANYTHING, "teachers starts_from"),  # `resolve` checks them
     (word("none", "linear"), "learning_rate_decay"),
     (SHARE, "average_decay item_skip_prob session_jump_prob"),
     (word("float32", "bfloat16", "auto"), "score_dtype"),

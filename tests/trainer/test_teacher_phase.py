@@ -18,6 +18,8 @@ from recbole_odrec.registry import model_class
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.teacher_phase import plan_teachers
 
+ALIKE = {"model": "SASRecTeacher"}
+
 
 @pytest.fixture
 def settings(small_config) -> dict[str, object]:
@@ -94,9 +96,9 @@ def test_who_asks_for_bfloat16_where_it_is_slow_is_told_so(go, caplog, monkeypat
 
 
 def test_a_teacher_checkpoint_serves_without_training(go) -> None:
-    first = go(teacher_config={"hidden_size": 24}, teacher="GRU4RecTeacher")
+    first = go(teachers=[{"model": "GRU4RecTeacher", "hidden_size": 24}])
     path = first["phases"]["teacher"]["checkpoint"]
-    second = go(teacher_checkpoint=path)
+    second = go(teachers=[{"checkpoint": path}])
     assert second["phases"]["teacher"]["source"] == "checkpoint"
     assert second["phases"]["teacher"]["model"] == "GRU4RecTeacher"
     assert second["phases"]["teacher"]["test"] == first["phases"]["teacher"]["test"]
@@ -105,12 +107,12 @@ def test_a_teacher_checkpoint_serves_without_training(go) -> None:
 def test_a_run_goes_on_with_the_teacher_that_it_had_wherever_that_lies(go, settings, tmp_path: Path) -> None:
     teachers = [Path(go(seed=seed)["phases"]["teacher"]["checkpoint"]) for seed in (1, 2)]
     values = {**settings, "checkpoint_dir": str(tmp_path / "taught")}
-    first = run("ODRec", "ml-small", config_dict={**values, "teacher_checkpoint": str(teachers[0])})
+    first = run("ODRec", "ml-small", config_dict={**values, "teachers": [{"checkpoint": str(teachers[0])}]})
     Path(first["path"]).unlink()  # as if it had been interrupted
     with pytest.raises(UserError, match="nothing to resume"):
-        run("ODRec", "ml-small", config_dict={**values, "teacher_checkpoint": str(teachers[1])}, resume=True)
+        run("ODRec", "ml-small", config_dict={**values, "teachers": [{"checkpoint": str(teachers[1])}]}, resume=True)
     moved = teachers[0].rename(tmp_path / "moved.pth")
-    again = run("ODRec", "ml-small", config_dict={**values, "teacher_checkpoint": str(moved)}, resume=True)
+    again = run("ODRec", "ml-small", config_dict={**values, "teachers": [{"checkpoint": str(moved)}]}, resume=True)
     assert again["path"] == first["path"]
     assert again["phases"]["student"]["test"] == first["phases"]["student"]["test"]
 
@@ -118,15 +120,24 @@ def test_a_run_goes_on_with_the_teacher_that_it_had_wherever_that_lies(go, setti
 def test_several_teachers_are_one_of_mean_scores(go, settings, caplog) -> None:
     """Each is the teacher that a run of its own seed trains; trained once, reused by whoever asks for it."""
     with caplog.at_level(logging.INFO):
-        several = go(n_teachers=3, seed=5, contrastive_weight=0.2, predictive_weight=0.001)["phases"]
-    assert several["teacher"]["source"] == ["trained"] * 3
+        several = go(teachers=[ALIKE] * 3, seed=5, contrastive_weight=0.2, predictive_weight=0.001)["phases"]
+    members = several["teacher"]["members"]
+    assert [member["source"] for member in members] == ["trained"] * 3
+    assert [member["seed"] for member in members] == [5, 6, 7]
+    assert not several["teacher"].keys() & {"best_epoch", "losses", "checkpoint", "source"}
     singles = [go(seed=seed)["phases"]["teacher"] for seed in (5, 6, 7)]
     assert [single["source"] for single in singles] == ["cache"] * 3
+    for member, single in zip(members, singles, strict=True):
+        assert {key: member[key] for key in ("model", "best_epoch", "losses")} == {
+            key: single[key] for key in ("model", "best_epoch", "losses")
+        }
+        assert Path(member["checkpoint"]).is_file()
+    assert several["teacher"]["seconds"] == pytest.approx(sum(member["seconds"] for member in members), abs=0.01)
     assert several["teacher"]["parameters"]["total"] == 3 * singles[0]["parameters"]["total"]
     assert several["teacher"]["parameters"]["item_table_bytes"] == 3 * singles[0]["parameters"]["item_table_bytes"]
     # The oracle: the mean of their scores, ranked by hand.
-    files = [single["checkpoint"] for single in singles]
-    config = make_config("ODRec", "ml-small", config_dict={**settings, "teacher_checkpoint": files})
+    files = [{"checkpoint": single["checkpoint"]} for single in singles]
+    config = make_config("ODRec", "ml-small", config_dict={**settings, "teachers": files})
     train, _, test = _prepare_data(config)
     plans = plan_teachers(config, train)
     rows = test._dataset[torch.arange(len(test._dataset))]
@@ -137,56 +148,52 @@ def test_several_teachers_are_one_of_mean_scores(go, settings, caplog) -> None:
     assert several["teacher"]["test"]["all"]["recall@20"] == pytest.approx((rank < 20).double().mean().item(), abs=1e-9)
     assert several["teacher"]["test"] != singles[0]["test"]
     # The same three as files.
-    again = run("ODRec", "ml-small", config_dict={**settings, "teacher_checkpoint": files})["phases"]["teacher"]
-    assert again["source"] == ["checkpoint"] * 3
+    again = run("ODRec", "ml-small", config_dict={**settings, "teachers": files})["phases"]["teacher"]
+    assert [member["source"] for member in again["members"]] == ["checkpoint"] * 3
     assert again["test"] == several["teacher"]["test"]
-    with pytest.raises(UserError, match="n_teachers=0, expected a whole number of at least 1"):
-        go(n_teachers=0)
-    with pytest.raises(UserError, match=r"teacher_weights=\[1, 0\], expected a number above 0 for each of 2 teachers"):
-        go(n_teachers=2, teacher_weights=[1, 0])
-    with pytest.raises(UserError, match=r"teacher_weights=\[1, 2\], expected .* for each of 3 teachers"):
-        go(teacher_checkpoint=files, teacher_weights=[1, 2])
 
 
-def test_a_second_teacher_differs_in_what_is_said_and_starts_the_student(go, settings) -> None:
-    second = {"repeat_scores": False, "readout": "last", "weight": 0.5}
-    values = {"teacher_config": {"repeat_scores": True}, "second_teacher": second, "n_teachers": 2}
-    config = make_config("ODRec", "ml-small", config_dict={**settings, **values})
+def test_each_teacher_of_the_list_differs_in_what_is_said_and_one_starts_the_student(go, settings, monkeypatch) -> None:
+    teachers = [
+        {"model": "SASRecTeacher", "repeat_scores": False, "readout": "last", "weight": 0.5},
+        {"repeat_scores": True},
+        {"repeat_scores": True, "weight": 2},
+        {"model": "GRU4Rec", "dropout_prob": 0.2, "seed": 9},
+    ]
+    config = make_config("ODRec", "ml-small", config_dict={**settings, "teachers": teachers})
     train, _, _ = _prepare_data(config)
     plans = plan_teachers(config, train)
-    assert [(plan.model.repeat is None, plan.share, plan.config["seed"]) for plan in plans] == [
-        (True, 0.5, config["seed"]),
-        (False, 0.5, config["seed"]),
-        (False, 0.5, config["seed"] + 1),
+    seed = config["seed"]
+    assert [(type(plan.model).__name__, plan.share, plan.config["seed"], plan.phase) for plan in plans] == [
+        ("SASRecTeacher", 0.5, seed, "teacher"),
+        ("SASRecTeacher", 1, seed, "teacher-2"),
+        ("SASRecTeacher", 2, seed + 1, "teacher-3"),
+        ("GRU4Rec", 1, 9, "teacher-4"),
     ]
-    other = {**settings, **values, "teacher": "GRU4Rec", "teacher_config": {"dropout_prob": 0.2}}
-    other["second_teacher"] = {"model": "SASRecTeacher", "hidden_size": 24}
-    mixed = plan_teachers(make_config("ODRec", "ml-small", config_dict=other), train)
-    assert [type(plan.model).__name__ for plan in mixed] == ["SASRecTeacher", "GRU4Rec", "GRU4Rec"]
-    assert [plan.share for plan in mixed] == [1, 0.5, 0.5]
-    assert [plan.config["readout"] for plan in plans] == ["last", "soft_attention", "soft_attention"]
-    result = go(**values, init_from_teacher=True, table="codes", compression_rate=1.5, kd_weight=1.0, epochs=1)
-    teacher = result["phases"]["teacher"]
-    assert teacher["source"] == ["trained"] * 3
-    # A file in its place: that one alone.
-    alone = go(**values, teacher_checkpoint=teacher["checkpoint"][1])["phases"]["teacher"]
-    assert alone["source"] == "checkpoint"
-    for bad, message in (
-        ({"weight": 0}, "weight of second_teacher=0, expected a number above 0"),
-        ({"repeat_score": True}, "unknown key `repeat_score` .*`repeat_scores`"),
-    ):
-        with pytest.raises(UserError, match=message):
-            go(second_teacher=bad)
+    assert [plan.model.repeat is None for plan in plans[:3]] == [True, False, False]
+    assert [plan.config["readout"] for plan in plans[:3]] == ["last", "soft_attention", "soft_attention"]
+    started = []
+    monkeypatch.setattr(
+        "recbole_odrec.trainer.distillation.start_from_teacher", lambda student, first, **_: started.append(first)
+    )
+    two = [{"model": "SASRecTeacher"}, {"model": "GRU4RecTeacher"}]
+    for starts_from, name in ((1, "SASRecTeacher"), (2, "GRU4RecTeacher"), ("GRU4RecTeacher", "GRU4RecTeacher")):
+        result = go(teachers=two, starts_from=starts_from)
+        assert type(started.pop()).__name__ == name
+        assert [member["model"] for member in result["phases"]["teacher"]["members"]] == [
+            "SASRecTeacher",
+            "GRU4RecTeacher",
+        ]
 
 
 def test_a_run_killed_in_its_second_teacher_goes_on_there(go, settings) -> None:
-    first = go(n_teachers=2, teacher_cache=False)
+    first = go(teachers=[ALIKE] * 2, teacher_cache=False)
     folder = Path(first["path"]).parent
     Path(first["path"]).unlink()
     written = (folder / "teacher" / "best.pth").stat().st_mtime_ns
     for phase in ("teacher-2", "student"):
         shutil.rmtree(folder / phase)
-    values = {**settings, "n_teachers": 2, "teacher_cache": False}
+    values = {**settings, "teachers": [ALIKE] * 2, "teacher_cache": False}
     again = run("ODRec", "ml-small", config_dict=values, resume=True)
     assert (folder / "teacher" / "best.pth").stat().st_mtime_ns == written
     for phase in ("teacher", "student"):
@@ -224,9 +231,9 @@ def test_training_scores_of_an_ensemble_are_the_mean_of_its_members(small_config
 
 def test_a_teacher_of_longer_sessions_serves_shorter_ones(go) -> None:
     path = go()["phases"]["teacher"]["checkpoint"]
-    assert go(teacher_checkpoint=path, MAX_ITEM_LIST_LENGTH=10)["phases"]["teacher"]["source"] == "checkpoint"
+    assert go(teachers=[{"checkpoint": path}], MAX_ITEM_LIST_LENGTH=10)["phases"]["teacher"]["source"] == "checkpoint"
     with pytest.raises(UserError, match="at most 20 items, this run has MAX_ITEM_LIST_LENGTH=30"):
-        go(teacher_checkpoint=path, MAX_ITEM_LIST_LENGTH=30)
+        go(teachers=[{"checkpoint": path}], MAX_ITEM_LIST_LENGTH=30)
 
 
 def test_an_unusable_checkpoint_is_refused_before_anything_is_trained(go, tmp_path: Path) -> None:
@@ -240,14 +247,14 @@ def test_an_unusable_checkpoint_is_refused_before_anything_is_trained(go, tmp_pa
         if content is not None:
             (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=message):
-            go(teacher_checkpoint=str(tmp_path / name))
+            go(teachers=[{"checkpoint": str(tmp_path / name)}])
     state = checkpoint.load(good)
     torch.save({**state, "format": "another"}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="not a checkpoint of this version"):
-        go(teacher_checkpoint=str(tmp_path / "other.pth"))
+        go(teachers=[{"checkpoint": str(tmp_path / "other.pth")}])
     checkpoint.save(tmp_path / "items.pth", {**state, "items": "000000000000"})
     with pytest.raises(UserError, match="trained on another item set"):
-        go(teacher_checkpoint=str(tmp_path / "items.pth"))
+        go(teachers=[{"checkpoint": str(tmp_path / "items.pth")}])
 
 
 def test_a_pickle_is_never_executed(go, tmp_path: Path) -> None:
@@ -257,13 +264,13 @@ def test_a_pickle_is_never_executed(go, tmp_path: Path) -> None:
 
     torch.save({"format": checkpoint.FORMAT, "state_dict": Bomb()}, tmp_path / "bomb.pth")
     with pytest.raises(UserError, match="not a readable"):
-        go(teacher_checkpoint=str(tmp_path / "bomb.pth"))
+        go(teachers=[{"checkpoint": str(tmp_path / "bomb.pth")}])
     assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize("teacher", ["SASRec", "STAMP", "CORE"])
 def test_recboles_models_teach(go, teacher: str) -> None:
-    result = go(teacher=teacher, teacher_config={"train_batch_size": 1024})
+    result = go(teachers=[{"model": teacher, "train_batch_size": 1024}])
     assert result["phases"]["teacher"]["model"] == teacher
     assert result["phases"]["teacher"]["parameters"]["compression_rate"] == 1
     losses = result["phases"]["student"]["losses"][0]
@@ -277,12 +284,12 @@ def test_recboles_models_teach(go, teacher: str) -> None:
         ({"teacher": "BPR"}, "BPR cannot be the teacher"),
         ({"teacher": "Caser"}, "Caser cannot be the teacher"),
         ({"teacher": "SASRecc"}, "no model named `SASRecc` \\(did you mean `SASRec`"),
-        ({"teacher_config": {"hidden_sise": 8}}, "unknown key `hidden_sise` for SASRecTeacher .*`hidden_size`"),
+        ({"teachers": [{"hidden_sise": 8}]}, "unknown key `hidden_sise` for SASRecTeacher .*`hidden_size`"),
         (
-            {"teacher": "GRU4Rec", "teacher_config": {"hidden_sise": 8}},
-            "unknown key `hidden_sise` in teacher_config for GRU4Rec .*`hidden_size`",
+            {"teachers": [{"model": "GRU4Rec", "hidden_sise": 8}]},
+            "unknown key `hidden_sise` for GRU4Rec .*`hidden_size`",
         ),
-        ({"teacher_config": {"hidden_size": 15, "n_heads": 2}}, "n_heads=2, expected a divisor"),
+        ({"teachers": [{"hidden_size": 15, "n_heads": 2}]}, "n_heads=2, expected a divisor"),
     ],
 )
 def test_a_teacher_that_cannot_be_is_refused_before_training(go, changed: dict, message: str) -> None:
