@@ -14,13 +14,14 @@ def hook_properties(kind: type[Config]) -> None:
     """A `Config` for one of our models holds what `config.resolve` makes of its arguments, and so does one of ours.
 
     RecBole reads property files from its own folder only, accepts any key, and evaluates every string it is given, of
-    `sys.argv` too. A plain script's `Config` for one of RecBole's models is left as it is. Once the device is known,
-    what depends on it is settled: the configuration says what runs. Safe to call more than once.
+    `sys.argv` too. A plain script's `Config` for one of RecBole's models is left as it is, but for two defaults with
+    which no sequential model can run (`layers.mend_sequential_defaults`). Once the device is known, what depends on it
+    is settled: the configuration says what runs. Safe to call more than once.
 
     Args:
         kind: RecBole's `Config`.
     """
-    init, convert = kind.__init__, kind._convert_config_dict
+    init, convert, load = kind.__init__, kind._convert_config_dict, kind._load_internal_config_dict
     if hasattr(init, "__wrapped__"):
         return
 
@@ -55,4 +56,18 @@ def hook_properties(kind: type[Config]) -> None:
 
         return config_dict if isinstance(config_dict, PlainValues) else convert(self, config_dict)
 
-    kind.__init__, kind._convert_config_dict = init_resolved, convert_unless_plain
+    @functools.wraps(load)
+    def load_mended(self: Config, model: str, model_class: type, dataset: str) -> None:
+        load(self, model, model_class, dataset)
+        from recbole.utils import ModelType
+
+        from recbole_odrec.config.layers import mend_sequential_defaults
+
+        if model_class.type == ModelType.SEQUENTIAL and "external_config_dict" in vars(self):
+            mend_sequential_defaults(self.internal_config_dict, self.external_config_dict)
+
+    kind.__init__, kind._convert_config_dict, kind._load_internal_config_dict = (
+        init_resolved,
+        convert_unless_plain,
+        load_mended,
+    )

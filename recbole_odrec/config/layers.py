@@ -141,7 +141,7 @@ def resolve_model(
     said = {**base, **{key: value for key, value in {**of_data, **recipe}.items() if key in known}}
     is_sequential = kind.type == ModelType.SEQUENTIAL
     if is_sequential:
-        _mend_sequential_defaults(said, given)
+        mend_sequential_defaults(said, given)
     result = Resolved(model, dataset, said, given)
     settings = [*_SETTINGS.get(model, ()), *(part.Settings for part in parts)]
     typed = {field.name for part in settings for field in fields(part)} | RULES.keys()
@@ -208,7 +208,7 @@ def _unknown(key: str, known: Iterable[str], model: str) -> UserError:
     return UserError(f"unknown key `{key}` for {model}{did_you_mean(key, known)}.")
 
 
-def _mend_sequential_defaults(said: dict[str, Any], given: Mapping[str, Any]) -> None:
+def mend_sequential_defaults(said: dict[str, Any], given: Mapping[str, Any]) -> None:
     """Defaults with which no sequential model can run, RecBole's own included, become ones with which it can.
 
     Negative samples beside a cross-entropy loss are an error, yet RecBole's default; the columns it loads of a data set
