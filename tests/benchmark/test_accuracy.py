@@ -25,7 +25,7 @@ from recbole_odrec.benchmark.accuracy.report import summary_table
 from recbole_odrec.benchmark.accuracy.rows import ROWS, STUDENT, TEACHER, Row
 from recbole_odrec.benchmark.accuracy.tested import read_runs
 from recbole_odrec.cli import main
-from recbole_odrec.config import make_config, teacher_config
+from recbole_odrec.config import make_config, teacher_configs
 from recbole_odrec.nn.product import is_quick_in_bfloat16
 
 SMALL = {"hidden_size": 16, "epochs": 2, "readout": "item_attention", "repeat_scores": True, "train_batch_size": 256}
@@ -233,23 +233,18 @@ def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:
 def test_the_default_of_a_data_set_is_what_its_row_measured(
     dataset: str, student: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Student, its teacher and its second teacher: as the property file has them and as the committed runs had them."""
+    """Student and teachers: as the recipe has them and as the committed runs had them."""
     monkeypatch.setattr("recbole_odrec.config.is_quick_in_bfloat16", lambda device: True)  # as the runs' machine was
     folder = Path(__file__).parents[2] / "results" / "accuracy" / dataset
     row, common = ROWS[student], {"metrics": ["Recall", "MRR", "NDCG"], "topk": [5, 10, 20], "valid_metric": "NDCG@10"}
     config = make_config("ODRec", dataset, config_dict=common)
-    second = dict(config["second_teacher"])
-    share, model = second.pop("weight", 1), second.pop("model")
+    first, beside = config["teachers"]
     weights = json.loads((folder / f"{student}.seed-1.json").read_text())["config"]["teacher_weights"]
-    assert weights[0] / weights[1] == share  # the second teacher, from which the student starts, is the row's first
-    defaults = {
-        row.name: config,
-        row.beside[0]: teacher_config(config, config["teacher"], config["teacher_config"]),
-        row.teacher: teacher_config(config, model, {**config["teacher_config"], **second}),
-    }
+    assert weights[0] / weights[1] == first.get("weight", 1) / beside.get("weight", 1)
     # A row's student has its teachers from their checkpoints: which they are, the row says.
-    assert (ROWS[row.beside[0]].model, ROWS[row.teacher].model) == (config["teacher"], model)
-    of_phases = {"refit_epochs", "seed", "teacher", "teacher_config", "second_teacher", "teacher_weights"}
+    assert (ROWS[row.teacher].model, ROWS[row.beside[0]].model) == (first["model"], beside["model"])
+    defaults = dict(zip((row.name, row.teacher, row.beside[0]), (config, *teacher_configs(config)), strict=True))
+    of_phases = {"refit_epochs", "seed", "teachers", "starts_from"}
     for name, default in defaults.items():
         run = json.loads((folder / f"{name}.seed-1.json").read_text())["config"]
         kept = [key for key in run.keys() - of_phases if key in default]  # version 0.1.0 wrote other tables' keys too
