@@ -37,11 +37,13 @@ def open_session(model: Path | bytes, threads: int = 1) -> Any:
     path = "the model" if isinstance(model, bytes) else str(model)
     try:
         content = model if isinstance(model, bytes) else str(model)
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions share no public class
+        providers = ["CPUExecutionProvider"]  # no second try, which ONNX Runtime would announce on the screen
+        session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
+        values = [*session.get_inputs(), *session.get_overridable_initializers()]
+        inputs = {value.name: _kind(value) for value in values}
+        outputs = {value.name: _kind(value) for value in session.get_outputs()}
+    except Exception as error:  # ONNX Runtime's exceptions share no public class, and a name may be no text
         raise BundleError(f"{path} cannot be loaded by ONNX Runtime ({_reason(error)}).") from error
-    inputs = {value.name: _kind(value) for value in [*session.get_inputs(), *session.get_overridable_initializers()]}
-    outputs = {value.name: _kind(value) for value in session.get_outputs()}
     if inputs != _INPUTS or outputs != _OUTPUTS:
         raise BundleError(f"{path} has other inputs or outputs than a bundle's model.")
     return session

@@ -383,6 +383,15 @@ def test_a_model_with_other_inputs_or_outputs_is_not_loaded(inputs: tuple, outpu
         open_session(model)
 
 
+@pytest.mark.parametrize("damage", [(b"item_seq", b"item\xffseq"), (b"Identity", b"Idontity")])
+def test_a_damaged_model_is_one_clear_error_and_nothing_is_printed(damage: tuple[bytes, bytes], capfd) -> None:
+    model = graph_of({"item_seq": (7, ["a", "b"])}, {"item_ids": (7, ["a", "b"])}).replace(*damage)
+    with pytest.raises(BundleError, match="the model cannot be loaded by ONNX Runtime") as error:
+        open_session(model)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_more_items_than_the_model_has_is_one_clear_error(tiny_bundle: Path, tmp_path: Path) -> None:
     more = "".join(f"{item}\n" for item in range(1, 5001)).encode()
     folder = damaged(tiny_bundle, tmp_path / "damaged", swap_in(more, n_items=5000))
