@@ -38,6 +38,8 @@ class DistillationTrainer(ResumableTrainer):
         objectives: those that weigh more than 0, by name; their parameters train beside the student's.
     """
 
+    model: ODRec
+
     def __init__(
         self,
         config: Config,
@@ -64,7 +66,7 @@ class DistillationTrainer(ResumableTrainer):
             starts: False where `resume` is about to load what the start would find, which can take minutes.
         """
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
-        first = teacher.start if isinstance(teacher, TeacherEnsemble) else teacher
+        first: Any = teacher.start if isinstance(teacher, TeacherEnsemble) else teacher
         if starts:
             start_from_teacher(self.model, first, copy_weights=self.distillation.init_from_teacher)
         every_item = torch.arange(self.model.n_items, device=self.device)
@@ -105,13 +107,13 @@ class DistillationTrainer(ResumableTrainer):
         """The weighted parts of the loss, in the order of `loss_names`; their sum is what is minimised.
 
         Raises:
-            ValueError: an objective gave other parts than those that it has a weight for.
+            UserError: an objective gave other parts than those that it has a weight for.
         """
         step, parts = Step(self.pair, interaction), {}
         for objective in self.objectives.values():
             parts.update(objective(step))
         if parts.keys() != set(self.loss_names):
-            raise ValueError(f"objectives gave {tuple(parts)}, their weights above 0 are of {self.loss_names}.")
+            raise UserError(f"objectives gave {tuple(parts)}, their weights above 0 are of {self.loss_names}.")
         return tuple(parts[name] for name in self.loss_names)
 
     # ------------------------------------------------------------------ checkpoints

@@ -246,8 +246,14 @@ def test_what_cannot_be_an_objective_is_refused_in_one_line(settings: dict, mess
 
 def test_parts_without_a_weight_are_refused(make) -> None:
     trainer, data = make(taught=False, objectives=[f"{__name__}:Unasked"], **ALONE)
-    with pytest.raises(ValueError, match=r"gave \('next_item', 'unasked', 'more'\).*of \('next_item', 'unasked'\)"):
+    with pytest.raises(UserError, match=r"gave \('next_item', 'unasked', 'more'\).*of \('next_item', 'unasked'\)"):
         trainer.loss_parts(next(iter(data)))
+
+
+def test_an_objective_that_does_not_say_that_it_needs_a_teacher_is_told_so(make) -> None:
+    trainer, data = make(taught=False, **ALONE)
+    with pytest.raises(UserError, match="asks for a teacher, and there is none: let its `needs_teacher` return True"):
+        _ = Step(trainer.pair, next(iter(data))).teacher_cases
 
 
 def test_ours_may_be_named_and_count_once() -> None:

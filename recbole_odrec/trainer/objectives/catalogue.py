@@ -50,7 +50,7 @@ class Catalogue(Objective):
         """[C, N], in the student's columns, valid until the buffer's next use."""
         cases = step.teacher_cases
         scores = self.pair.teacher_table.raw_scores(cases.case_repr, buffer=self.pair.buffer)
-        if cases.added is not None:
-            items, values = self.pair.student.in_columns(cases.added)
-            scores.scatter_add_(1, items, values.to(scores.dtype))
+        added = self.pair.student.in_columns(cases.added)
+        if added is not None:
+            scores.scatter_add_(1, added.items, added.values.to(scores.dtype))
         return scores

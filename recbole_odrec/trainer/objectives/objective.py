@@ -27,6 +27,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from recbole_odrec.data.head_tail import head_items
+from recbole_odrec.errors import UserError
 from recbole_odrec.losses import Recombination, RecombinedParts
 from recbole_odrec.model.session_recommender import SessionRecommender, TrainingCases
 from recbole_odrec.nn import FrozenTable
@@ -38,15 +39,25 @@ class Pair:
 
     Attributes:
         student: the model in training.
-        teacher: frozen; None where no objective needs one.
         dataset: the training data, from `fit` on.
         buffer: memory for one [C, N] of scores: what it held is lost when the next objective uses it.
     """
 
     def __init__(self, student: SessionRecommender, teacher: nn.Module | None = None) -> None:
-        self.student, self.teacher = student, teacher
+        self.student, self._teacher = student, teacher
         self.dataset: Dataset | None = None
         self.buffer = ScoreBuffer()
+
+    @property
+    def teacher(self) -> Any:
+        """The frozen teacher.
+
+        Raises:
+            UserError: there is none, for no objective has said that it needs one.
+        """
+        if self._teacher is None:
+            raise UserError("an objective asks for a teacher, and there is none: let its `needs_teacher` return True.")
+        return self._teacher
 
     @cached_property
     def teacher_table(self) -> FrozenTable:
