@@ -10,17 +10,17 @@ from typing import Any
 import recbole.data.dataset
 import torch
 from recbole.config import Config
-from recbole.data import data_preparation
 from recbole.data.dataloader import TrainDataLoader
 from recbole.data.dataset import Dataset
-from recbole.utils import ModelType, get_trainer, init_seed
+from recbole.utils import ModelType, get_trainer
 
-from recbole_odrec.data.eval_loader import bounded
 from recbole_odrec.data.exact_tables import exact
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.length_buckets import LengthBucketLoader
+from recbole_odrec.data.preparation import prepare
 from recbole_odrec.data.session_dataset import SessionDataset, check_refit
 from recbole_odrec.data.session_file import session_file_paths
+from recbole_odrec.data.table_reader import one_line
 from recbole_odrec.errors import UserError
 from recbole_odrec.losses import CatalogueCrossEntropy
 from recbole_odrec.phases import build_model, finish, phase_report, start_logging
@@ -30,12 +30,9 @@ from recbole_odrec.trainer.topk_collector import TopKCollector
 
 def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
     """A RecBole model with RecBole's own data set, loaders and trainer, reported as ours are."""
-    init_seed(config["seed"], config["reproducibility"])
     identity = identify(config)
-    train_data, valid_data, test_data = data_preparation(config, baseline_dataset(config))
-    valid_data = None if config["refit_epochs"] else bounded(valid_data)
-    test_data = bounded(test_data) if tests else None
-    model = build_model(config, train_data)
+    train_data, valid_data, test_data = prepare(config, baseline_dataset, tests)
+    model = _build(config, train_data)
     if config["bucket_by_length"]:
         train_data = bucket_by_length(model, train_data)
     if config["fused_loss"]:
@@ -61,6 +58,25 @@ def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
     return finish(config, run_dir, {"model": report})
 
 
+def _build(config: Config, train_data: Any) -> torch.nn.Module:
+    """The model; one that looks into the rows of its data set finds none where sessions are whole."""
+    try:
+        return build_model(config, train_data)
+    except UserError:
+        raise
+    except Exception as error:
+        if not isinstance(train_data._dataset, SessionDataset):
+            raise
+        raise _no_sessions(config, f"looks for what they lack ({type(error).__name__}: {one_line(error)})") from error
+
+
+def _no_sessions(config: Config, why: str) -> UserError:
+    return UserError(
+        f"{config['model']} cannot read the whole sessions of {config['dataset']}, it {why}: write prefix rows with "
+        "`recbole-odrec convert --expand`, or take one of RecBole's other sequential models."
+    )
+
+
 # The data set that RecBole takes for a kind of model; a model with one of its own has it by name.
 _DATASETS = {ModelType.SEQUENTIAL: "SequentialDataset", ModelType.KNOWLEDGE: "KnowledgeBasedDataset"}
 
@@ -72,6 +88,11 @@ def _dataset_class(config: Config) -> type[Dataset]:
 
 def baseline_dataset(config: Config) -> Dataset:
     """RecBole's own data set, read and ordered exactly; for whole sessions, ours with rows of full width."""
+    for key in ("save_dataset", "dataset_save_path"):
+        if config.external_config_dict.get(key):
+            raise UserError(
+                f"{key}={config[key]!r}: data of RecBole's models are read anew by every run; leave it out."
+            )
     if not session_file_paths(config):
         check_refit(config)
         if config["bucket_by_length"]:
@@ -80,11 +101,10 @@ def baseline_dataset(config: Config) -> Dataset:
                 "has none: leave it out."
             )
         return exact(_dataset_class(config))(config)
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        raise _no_sessions(config, "is no sequential model")
     if hasattr(recbole.data.dataset, f"{config['model']}Dataset"):
-        raise UserError(
-            f"{config['model']} has a data set of its own, which reads no whole sessions: write prefix rows with "
-            "`recbole-odrec convert --expand`."
-        )
+        raise _no_sessions(config, "has a data set of its own")
     dataset = SessionDataset(config)
     dataset.pad_to_max = not config["bucket_by_length"]
     return dataset

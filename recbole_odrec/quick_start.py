@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
+from recbole.data import create_dataset
 from recbole.utils import init_seed
 
 from recbole_odrec.baseline import run_baseline
 from recbole_odrec.config import make_config
-from recbole_odrec.data.eval_loader import bounded
 from recbole_odrec.data.head_tail import head_items
+from recbole_odrec.data.preparation import prepare
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import remove_temporary
@@ -58,8 +58,7 @@ def run(
             raise UserError(f"--resume continues {', '.join(OUR_MODELS)}; RecBole's {model} keeps no exact state.")
         return run_baseline(config, tests)
     run_dir, identity = find_unfinished(config, resume) if resume else None, identify(config)
-    train_data, valid_data, test_data = _prepare_data(config)
-    test_data = test_data if tests else None
+    train_data, valid_data, test_data = _prepare_data(config, tests)
     teachers = _check_models(config, train_data)
     # Only now, with all input checked, does the run write anything.
     if run_dir is None:
@@ -136,18 +135,7 @@ def _check_models(config: Config, train_data: Any) -> list[TeacherPlan]:
     return teachers
 
 
-def _prepare_data(config: Config) -> tuple[SessionWindowLoader, Any, Any]:
+def _prepare_data(config: Config, tests: bool) -> tuple[SessionWindowLoader, Any, Any]:
     """Our loader for training, RecBole's for evaluation."""
-    init_seed(config["seed"], config["reproducibility"])
-    try:
-        data = create_dataset(config)
-        train_data, valid_data, test_data = data_preparation(config, data)
-    except UserError:
-        raise
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"dataset `{config['dataset']}` could not be prepared: {reason}") from error
-    if config["refit_epochs"]:
-        valid_data = None  # it is training data now
-    train_data = SessionWindowLoader(config, train_data._dataset, config["shuffle"])
-    return train_data, bounded(valid_data), bounded(test_data)
+    train_data, valid_data, test_data = prepare(config, create_dataset, tests)
+    return SessionWindowLoader(config, train_data._dataset, config["shuffle"]), valid_data, test_data

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from recbole_odrec.data.session_file import N_GIVEN
 from recbole_odrec.data.session_sources import Session, SourceSessions
 from recbole_odrec.errors import UserError
-from recbole_odrec.files import write_atomically
+from recbole_odrec.files import write_atomically, write_text
 
 PARTS = ("train", "valid", "test")
 
@@ -62,7 +62,7 @@ def write_benchmark(
     max_length: int | None = None,
     show_progress: bool = False,
 ) -> list[Path]:
-    """Writes `folder/name/name.{train,valid,test}.inter`.
+    """Writes `folder/name/name.{train,valid,test}.inter`; beside prefix rows, if need be, a `.item` of all items.
 
     Args:
         split: the sessions.
@@ -89,6 +89,10 @@ def write_benchmark(
         write_atomically(path, lambda file, lines=lines: file.writelines(line.encode() for line in lines))
         paths.append(path)
         first += len(source.sessions)
+    if expand and any(source.n_given for source in split):  # items may be in histories alone
+        items = sorted({item for source in split for session in source.sessions for item in session})
+        text = "".join(f"{item}\n" for item in ["item_id:token", *items])
+        write_text(folder / name / f"{name}.item", text)
     return paths
 
 

@@ -17,6 +17,9 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_odrec.data.histories import check_histories
+from recbole_odrec.data.key_rules import check_data_keys
+from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.data.table_reader import Column, Header, read_columns
 from recbole_odrec.errors import UserError
 
@@ -45,6 +48,11 @@ class ExactTables(Dataset):
 
     def __init__(self, config: Config) -> None:
         interaction_files(config)
+        self._are_histories = config["benchmark_filename"] is not None and isinstance(self, SequentialDataset)
+        self.item_list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
+        if self._are_histories:
+            _prepare_benchmark_config(config, self.item_list_field)
+        check_data_keys(config, bool(session_file_paths(config)))
         super().__init__(config)
 
     # ------------------------------------------------------------------ reading
@@ -79,10 +87,12 @@ class ExactTables(Dataset):
         needed = {name: "token" for name in by_source.get(source, ()) if name is not None}
         if source != FeatureSource.INTERACTION:
             return needed
-        is_sequential = isinstance(self, SequentialDataset)
-        if self.config["benchmark_filename"] is None:
-            return needed | ({self.time_field: "float"} if is_sequential or self._is_time_ordered else {})
-        return needed | ({self.iid_field + self.config["LIST_SUFFIX"]: "token_seq"} if is_sequential else {})
+        if self._are_histories:
+            return needed | {self.item_list_field: "token_seq"}
+        needs_time = self.config["benchmark_filename"] is None and (
+            isinstance(self, SequentialDataset) or self._is_time_ordered
+        )
+        return needed | ({self.time_field: "float"} if needs_time else {})
 
     def _own_fields(self, *names: str) -> tuple[str | None, ...]:
         return tuple(getattr(self, name, None) for name in names)
@@ -100,14 +110,36 @@ class ExactTables(Dataset):
                 return column.tokens()
             return column.numbers() if name == self.time_field else column.numbers().astype(np.float64)
         lists = column.token_lists(separator) if kind == FeatureType.TOKEN_SEQ else column.number_lists(separator)
-        is_history = source == FeatureSource.INTERACTION and name.endswith(config["LIST_SUFFIX"])
-        if is_history and config["benchmark_filename"] is not None and isinstance(self, SequentialDataset):
+        if self._are_histories and source == FeatureSource.INTERACTION and name.endswith(config["LIST_SUFFIX"]):
             lists = [values[-self.max_item_list_len :] for values in lists]  # RecBole minds no limit here
         limit = (config["seq_len"] or {}).get(name)
         self.field2seqlen[name] = max(map(len, lists))
         if limit is not None:
             lists, self.field2seqlen[name] = [values[:limit] for values in lists], min(limit, self.field2seqlen[name])
         return lists
+
+    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
+        super()._load_inter_feat(token, dataset_path)
+        if self._are_histories:
+            items = set(self.inter_feat[self.iid_field])
+            check_histories(self.inter_feat[self.item_list_field].tolist(), items, self._place_of, self._listed_items)
+
+    def _place_of(self, row: int) -> str:
+        """File and line of a row of the benchmark files."""
+        ends = np.cumsum(self.file_size_list)
+        part = int(np.searchsorted(ends, row, side="right"))
+        line = row - (int(ends[part - 1]) if part else 0) + 2
+        return f"{interaction_files(self.config)[part]}, line {line}: `{self.item_list_field}`"
+
+    def _listed_items(self) -> tuple[Path, list[str]]:
+        """The `.item` file, whether it is loaded or not, and the items in it."""
+        config = self.config
+        path = Path(config["data_path"]) / f"{config['dataset']}.item"
+        if not path.is_file():
+            return path, []
+        Header.read(path, config["field_separator"], config["encoding"]).require({self.iid_field: "token"})
+        columns = read_columns(path, config["field_separator"], config["encoding"], [self.iid_field])
+        return path, columns[self.iid_field]
 
     # ------------------------------------------------------------------ order
 
@@ -157,3 +189,14 @@ def exact(kind: type[Dataset]) -> type[Dataset]:
     if issubclass(kind, ExactTables):
         return kind
     return _BEFORE.setdefault(kind, type(kind.__name__, (ExactTables, kind), {}))
+
+
+def _prepare_benchmark_config(config: Config, item_list_field: str) -> None:
+    """Item lists share the items' ids, and `seq_len` limits them from the recent end."""
+    alias = list(config["alias_of_item_id"] or [])
+    if item_list_field not in alias:
+        config["alias_of_item_id"] = [*alias, item_list_field]
+    seq_len = dict(config["seq_len"] or {})
+    if item_list_field in seq_len:
+        config["MAX_ITEM_LIST_LENGTH"] = min(config["MAX_ITEM_LIST_LENGTH"], seq_len.pop(item_list_field))
+        config["seq_len"] = seq_len or None

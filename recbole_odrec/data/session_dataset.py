@@ -57,9 +57,6 @@ class SessionDataset(ExactTables, SequentialDataset):
         self._session_files = session_file_paths(config)
         if not self._session_files:
             check_refit(config)
-        self.item_list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
-        if config["benchmark_filename"] is not None:
-            _prepare_benchmark_config(config, self.item_list_field)
         super().__init__(config)
 
     # ------------------------------------------------------------------ whole sessions: no row is stored
@@ -146,7 +143,7 @@ class SessionDataset(ExactTables, SequentialDataset):
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
         if self.item_list_field not in data:
             return super()._dataframe_to_interaction(data)
-        histories = (items[-self.max_item_list_len :] for items in data[self.item_list_field].values)
+        histories = data[self.item_list_field].values
         lists = [np.append(items, target) for items, target in zip(histories, data[self.iid_field], strict=True)]
         lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
         self.tokens = np.concatenate(lists).astype(np.int32) if lists else np.zeros(0, np.int32)
@@ -196,14 +193,3 @@ class SessionDataset(ExactTables, SequentialDataset):
         is_item = columns < lengths[:, None]
         items = np.where(is_item, self.tokens[np.where(is_item, positions, 0)], 0)
         return torch.as_tensor(items, dtype=torch.int64)
-
-
-def _prepare_benchmark_config(config: Config, item_list_field: str) -> None:
-    """Item lists share the items' ids, and `seq_len` limits them from the recent end."""
-    alias = list(config["alias_of_item_id"] or [])
-    if item_list_field not in alias:
-        config["alias_of_item_id"] = [*alias, item_list_field]
-    seq_len = dict(config["seq_len"] or {})
-    if item_list_field in seq_len:
-        config["MAX_ITEM_LIST_LENGTH"] = min(config["MAX_ITEM_LIST_LENGTH"], seq_len.pop(item_list_field))
-        config["seq_len"] = seq_len or None

@@ -14,6 +14,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_odrec.data.session_file import SessionPart
+from recbole_odrec.errors import UserError
 
 
 class RowFields(NamedTuple):
@@ -57,6 +58,11 @@ class SessionRows:
     def __getitem__(self, index: Any) -> Interaction | Tensor:
         """Rows at these positions, or the whole column of a name (which then does take R numbers)."""
         if isinstance(index, str):
+            if index not in self.fields:
+                raise UserError(
+                    f"rows of whole sessions are made when asked for, and have no column `{index}`: a model that looks "
+                    "there needs prefix rows (`recbole-odrec convert --expand`)."
+                )
             return self[np.arange(len(self))][index]
         rows = np.arange(len(self))[index] if isinstance(index, (slice, int)) else np.asarray(index)
         rows = np.atleast_1d(np.flatnonzero(rows) if rows.dtype == bool else rows)
