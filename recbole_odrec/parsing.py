@@ -75,7 +75,9 @@ def parse(part: type[Part], config: Mapping[str, Any], **given: object) -> Part:
         name = field.name
         # RecBole's Config has no `get`, and answers None for what it does not hold.
         value = given[name] if name in given else config[name] if name in config else default.get(name)
-        kinds = [kind.split("[")[0].strip() for kind in str(field.type).split("|")]
+        # A class, where its module does not postpone annotations.
+        written = field.type.__name__ if isinstance(field.type, type) else str(field.type)
+        kinds = [kind.split("[")[0].strip() for kind in written.split("|")]
         allowed = [kind for kind_name in kinds for kind in TYPES[kind_name][0]]
         is_misplaced_bool = isinstance(value, bool) and bool not in allowed
         if not isinstance(value, tuple(allowed)) or is_misplaced_bool:
