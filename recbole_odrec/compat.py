@@ -19,7 +19,8 @@ from typing import Any
 
 from recbole_odrec.errors import UserError
 
-INSTALL_RECBOLE = "pip install --no-deps recbole==1.2.1"
+RECBOLE = "1.2.1"
+INSTALL_RECBOLE = f"pip install --no-deps recbole=={RECBOLE}"
 
 Mend = Callable[[ModuleType], AbstractContextManager[None]]
 MENDS: dict[str, Mend] = {}  # name of a module -> what is done around its import
@@ -52,7 +53,7 @@ _NUMPY_NAMES = {
 
 
 @_around("recbole")
-def _numpy_names(module: ModuleType) -> Iterator[None]:
+def _numpy_names_and_warnings(module: ModuleType) -> Iterator[None]:
     import numpy as np
 
     for name, today in _NUMPY_NAMES.items():
@@ -60,6 +61,8 @@ def _numpy_names(module: ModuleType) -> Iterator[None]:
             setattr(np, name, getattr(np, today))
     _quiet_known_warnings()
     yield
+    if module.__version__ != RECBOLE:
+        warnings.warn(f"RecBole {module.__version__} is not what this is written for: {INSTALL_RECBOLE}", stacklevel=2)
 
 
 def _quiet_known_warnings() -> None:

@@ -1,9 +1,10 @@
 """RecBole's own checkpoints, read by RecBole's own code, without running what a file says.
 
-RecBole pickles its Config, and of some models a layer, beside the weights. Stock RecBole on PyTorch before 2.6
-unpickles all of it, which runs any code that a file names; PyTorch since 2.6 refuses the file. Here the file is read,
-and of what it names only these are built: tensors and arrays, networks, enumerations, and RecBole's Config from its
-values (its constructor, which evaluates strings, cannot be called). Any other name is refused.
+RecBole pickles its Config, and of some models a layer with the whole data set, beside the weights. Stock RecBole on
+PyTorch before 2.6 unpickles all of it, which runs any code that a file names; PyTorch since 2.6 refuses the file. Here
+the file is read, and of what it names only these are built: tensors and arrays, networks, enumerations, and RecBole's
+Config and data from their values (their constructors, which evaluate strings and read files, cannot be called). Any
+other name is refused.
 
 It is a fence, not a proof: RecBole goes on to use the configuration that it finds. Our own `export` and
 `--teacher_checkpoint` read weights and plain values alone.
@@ -11,6 +12,8 @@ It is a fence, not a proof: RecBole goes on to use the configuration that it fin
 
 from __future__ import annotations
 
+import functools
+import logging
 import pickle
 import sys
 from collections import Counter, OrderedDict, defaultdict
@@ -30,6 +33,7 @@ from scipy.sparse import spmatrix
 from recbole_odrec.errors import UserError
 
 _FUNCTIONS = {
+    ("logging", "getLogger"): logging.getLogger,
     **{("torch._utils", name): getattr(torch._utils, name) for name in ("_rebuild_tensor_v2", "_rebuild_parameter")},
     **{(f"numpy.{core}.multiarray", "_reconstruct"): np.ndarray(0).__reduce__()[0] for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): np.float64(0).__reduce__()[0] for core in ("core", "_core")},
@@ -39,25 +43,31 @@ _EXACT = {torch.device, torch.Size, OrderedDict, Counter, defaultdict, set, yaml
 _PACKAGES = {"recbole", "torch", "scipy"}  # these may be imported for a file; others must be there already
 
 
-class _StoredConfig(Config):
-    """A Config made of its values alone."""
+@functools.cache
+def _from_values(kind: type) -> type:
+    """A class whose objects are made of their values alone, and are then objects of `kind`."""
 
-    def __init__(self, *arguments: object, **named: object) -> NoReturn:
-        raise pickle.UnpicklingError("a file may hold a Config, it may not make one")
+    def refuse(self: object, *arguments: object, **named: object) -> NoReturn:
+        raise pickle.UnpicklingError(f"a file may hold a {kind.__name__}, it may not make one")
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__class__ = Config
+    def fill(self: Any, state: dict[str, Any]) -> None:
+        self.__class__ = kind
         self.__dict__.update(state)
+
+    return type(kind.__name__, (kind,), {"__init__": refuse, "__setstate__": fill})
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == (Config.__module__, Config.__name__):
-            return _StoredConfig
+        from recbole.data.dataset import Dataset  # late: it may be half imported when this module is
+        from recbole.data.interaction import Interaction
+
         if (module, name) in _FUNCTIONS:
             return _FUNCTIONS[module, name]
         if module in sys.modules or module.partition(".")[0] in _PACKAGES:
             found = super().find_class(module, name)
+            if isinstance(found, type) and issubclass(found, (Config, Dataset, Interaction)):
+                return _from_values(found)
             if isinstance(found, type) and (found in _EXACT or issubclass(found, _CLASSES)):
                 return found
         raise UserError(

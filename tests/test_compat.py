@@ -16,6 +16,7 @@ import pytest
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.data.dataset import Dataset
 from recbole.quick_start import load_data_and_model
 from recbole.utils import get_model, get_trainer, init_seed
 
@@ -118,8 +119,8 @@ def test_importing_us_changes_no_stock_model(small_data: Path) -> None:
 def trained(small_data: Path) -> Callable[..., tuple]:
     """Trains one of RecBole's models for one epoch; gives its trainer, its checkpoint and its test data."""
 
-    def make(model: str, **given: object) -> tuple:
-        config = Config(model=model, dataset="ml-small", config_dict={**TINY, "data_path": str(small_data), **given})
+    def make(model: str, dataset: str = "ml-small", **given: object) -> tuple:
+        config = Config(model=model, dataset=dataset, config_dict={**TINY, "data_path": str(small_data), **given})
         init_seed(1, True)
         train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
         trainer = get_trainer(config["MODEL_TYPE"], model)(config, get_model(model)(config, train_data._dataset))
@@ -143,6 +144,7 @@ ATTACKS = {
     "a function": Attack((os.system, ("touch executed",))),
     "a builtin": Attack((eval, ("open('executed', 'w')",))),
     "a Config, which evaluates": Attack((Config, ("BPR", "ml-100k", None, {"x": "open('executed', 'w')"}))),
+    "a data set, which reads files": Attack((Dataset, ({},))),
     "one of RecBole's functions": Attack((get_model, ("BPR",))),
 }
 
@@ -159,6 +161,25 @@ def test_a_checkpoint_runs_no_code(
         with pytest.raises((UserError, pickle.UnpicklingError), match=r"could run code|may not make one"):
             read(str(file))
     assert not Path("executed").exists()
+
+
+def test_a_layer_with_the_whole_data_set_is_read(small_data: Path, trained: Callable) -> None:
+    """GRU4RecF, SASRecF, FDSA, DIN and DIEN keep one beside their weights."""
+    folder = small_data / "ml-films"
+    folder.mkdir()
+    (folder / "ml-films.inter").write_bytes((small_data / "ml-small" / "ml-small.inter").read_bytes())
+    items = sorted({line.split("\t")[1] for line in (folder / "ml-films.inter").read_text().splitlines()[1:]})
+    lines = ["item_id:token\tclass:token_seq", *(f"{item}\tA B{int(item) % 7}" for item in items)]
+    (folder / "ml-films.item").write_text("\n".join(lines) + "\n")
+    columns = {**LOADED, "item": ["item_id", "class"]}
+    trainer, file, test_data = trained(
+        *("GRU4RecF", "ml-films"), train_neg_sample_args=None, load_col=columns, selected_features=["class"]
+    )
+    _, model, dataset, *_ = load_data_and_model(str(file))
+    layer = model.other_parameter()["feature_embed_layer"]
+    assert type(layer.dataset) is type(dataset)
+    assert layer.dataset.token2id("class", "B3") == dataset.token2id("class", "B3")
+    assert trainer.evaluate(test_data) == trainer.evaluate(test_data, load_best_model=False)
 
 
 def test_other_loads_are_pytorchs(trained: Callable) -> None:
@@ -216,7 +237,15 @@ def test_pandas_3_is_refused_when_recbole_reads_data(monkeypatch: pytest.MonkeyP
         pass
 
 
-def test_ray_tune_says_what_to_use_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_release_of_recbole_is_said() -> None:
+    other = ModuleType("recbole")
+    other.__version__ = "1.3.0"
+    line = r"^RecBole 1\.3\.0 is not what this is written for: pip install --no-deps recbole==1\.2\.1$"
+    with pytest.warns(UserWarning, match=line), compat.MENDS["recbole"](other):
+        pass
+
+
+def test_ray_tune_says_what_to_use_instead() -> None:
     tune = compat._NoTune("ray.tune")
     assert tune.report(mrr=0.5) is None
     with pytest.raises(UserError, match=r"^ray cannot be imported on this stack: tune with RecBole's HyperTuning$"):
