@@ -29,6 +29,7 @@ class _Program(nn.Module):
     def __init__(self, model: SessionRecommender, topk: int) -> None:
         super().__init__()
         self.model, self.topk = model, topk
+        self.old_ids: Tensor | None
         every_item = torch.arange(model.n_items)
         columns = model.item_table.columns_of(every_item)  # the bundle's ids
         is_same = torch.equal(columns, every_item)

@@ -57,6 +57,10 @@ class SessionRecommender(SequentialRecommender):
 
     reads_any_width = True
     fixed_parts: ClassVar[dict[str, str]] = {}  # what makes this class what it is
+    item_table: ItemTable
+    encoder: Encoder
+    readout: Readout
+    repeat: RepeatScores | None
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
@@ -64,9 +68,9 @@ class SessionRecommender(SequentialRecommender):
         self.hidden_size = network.hidden_size
         self.score_dtype = torch.bfloat16 if config["score_dtype"] == "bfloat16" else None  # None: the weights' own
         self._score_buffer = ScoreBuffer()
-        self.item_table: ItemTable = self._build("table", config, self.n_items, network.hidden_size)
-        self.encoder: Encoder = self._build("encoder", config, network.hidden_size, self.max_seq_length)
-        self.readout: Readout = self._build("readout", config, network.hidden_size, self.max_seq_length)
+        self.item_table = self._build("table", config, self.n_items, network.hidden_size)
+        self.encoder = self._build("encoder", config, network.hidden_size, self.max_seq_length)
+        self.readout = self._build("readout", config, network.hidden_size, self.max_seq_length)
         self.repeat = RepeatScores(network.hidden_size, self.max_seq_length) if network.repeat_scores else None
 
     def _build(self, kind: str, config: Config, *sizes: int) -> Any:

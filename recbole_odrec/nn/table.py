@@ -177,6 +177,8 @@ class FrozenTable(ItemTable):
         dtype: precision of the products, the weight's own when None; converted once, not at every step.
     """
 
+    weight: Tensor
+
     def __init__(self, weight: Tensor, scale: float = 1.0, dtype: torch.dtype | None = None) -> None:
         super().__init__(*weight.shape)
         self.register_buffer("weight", weight if dtype is None else weight.to(dtype))

@@ -61,6 +61,7 @@ class ProductCodesEmbedding(ItemTable):
     """
 
     Settings = CodesSettings
+    codes: Tensor
 
     def __init__(
         self,

@@ -197,7 +197,7 @@ def _check_table_size(n_items: int, embedding_dim: int, stp_factor: int) -> None
 
 def _item_shape(n_items: int, n_cores: int) -> tuple[int, ...]:
     """Step 1 of the rule. There are about sqrt(N) candidates, whatever the number of cores."""
-    sides = [()]
+    sides: list[tuple[int, ...]] = [()]
     for position in range(n_cores - 1):
         sides = [(*side, extent) for side in sides for extent in _extents(n_items, n_cores, side, position)]
     grids = [(*side, max(side[-1], ceil(n_items / prod(side)))) for side in sides]

@@ -170,7 +170,7 @@ class SemiTensorTrainEmbedding(ItemTable):
     @torch.no_grad()
     def arrange_(self, vectors: Tensor) -> None:
         """Learns `item_order`, by the rule of the settings."""
-        if self.order_rule != "none":
+        if self.item_order is not None and self.order_rule != "none":
             self.item_order.copy_(learn_order(self.order_rule, vectors, self.plan))
 
     def approximate_(self, matrix: Tensor) -> bool:
