@@ -24,7 +24,9 @@ from recbole_odrec.data.table_reader import one_line
 from recbole_odrec.errors import UserError
 from recbole_odrec.losses import CatalogueCrossEntropy
 from recbole_odrec.phases import build_model, finish, phase_report, start_logging
+from recbole_odrec.preflight import preflight
 from recbole_odrec.run_folder import identify, new_run_folder
+from recbole_odrec.trainer.finite import watch
 from recbole_odrec.trainer.topk_collector import TopKCollector
 
 
@@ -32,15 +34,16 @@ def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
     """A RecBole model with RecBole's own data set, loaders and trainer, reported as ours are."""
     identity = identify(config)
     train_data, valid_data, test_data = prepare(config, baseline_dataset, tests)
-    model = _build(config, train_data)
     if config["bucket_by_length"]:
-        train_data = bucket_by_length(model, train_data)
-    if config["fused_loss"]:
-        fuse_loss(model)
+        train_data = bucket_by_length(_build(config, train_data), train_data)
+    # Some models count the batches they have seen: the one that is tried is not the one that is trained.
+    preflight(config, _build(config, train_data), train_data, valid_data, test_data)
+    model = _build(config, train_data)
     run_dir = new_run_folder(config, identity)
     start_logging(config, train_data, valid_data, test_data)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.eval_collector = TopKCollector(config)
+    watch(trainer)
     trainer.saved_model_file = str(run_dir / "best.pth")
     trainer.epochs = config["refit_epochs"] or trainer.epochs
     start = perf_counter()
@@ -61,13 +64,16 @@ def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
 def _build(config: Config, train_data: Any) -> torch.nn.Module:
     """The model; one that looks into the rows of its data set finds none where sessions are whole."""
     try:
-        return build_model(config, train_data)
+        model = build_model(config, train_data)
     except UserError:
         raise
     except Exception as error:
         if not isinstance(train_data._dataset, SessionDataset):
             raise
         raise _no_sessions(config, f"looks for what they lack ({type(error).__name__}: {one_line(error)})") from error
+    if config["fused_loss"]:
+        fuse_loss(model)
+    return model
 
 
 def _no_sessions(config: Config, why: str) -> UserError:

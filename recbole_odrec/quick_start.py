@@ -16,8 +16,10 @@ from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.preparation import prepare
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
-from recbole_odrec.files import remove_temporary
+from recbole_odrec.files import check_writable, remove_temporary, writing_below
+from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.phases import build_model, finish, phase_report, start_logging
+from recbole_odrec.preflight import preflight
 from recbole_odrec.registry import OUR_MODELS
 from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.trainer.distillation import DistillationTrainer
@@ -53,13 +55,22 @@ def run(
         UserError: bad input, in one line.
     """
     config = make_config(model, dataset, config_files, config_dict, arguments)
+    for folder in (config["checkpoint_dir"], "log", "log_tensorboard"):
+        check_writable(Path(folder))
     if config["model"] not in OUR_MODELS:
         if resume:
             raise UserError(f"--resume continues {', '.join(OUR_MODELS)}; RecBole's {model} keeps no exact state.")
-        return run_baseline(config, tests)
+        with writing_below(config["checkpoint_dir"]):
+            return run_baseline(config, tests)
     run_dir, identity = find_unfinished(config, resume) if resume else None, identify(config)
+    with writing_below(config["checkpoint_dir"]):
+        return _run_ours(config, run_dir, identity, resume, tests)
+
+
+def _run_ours(config: Config, run_dir: Path | None, identity: dict[str, Any], resume: bool | str, tests: bool) -> dict:
+    """A run of our models in this folder, or in a new one."""
     train_data, valid_data, test_data = _prepare_data(config, tests)
-    teachers = _check_models(config, train_data)
+    teachers = _check_models(config, train_data, valid_data, test_data)
     # Only now, with all input checked, does the run write anything.
     if run_dir is None:
         run_dir = new_run_folder(config, identity)
@@ -104,6 +115,7 @@ def _run_odrec(
     is_head = head_items(train_data._dataset)
     if teacher is not None:
         folder = run_dir / teacher.folder
+        teacher.trainer.eval_collector.data_collect(train_data)  # a teacher that was not trained here has not yet
         report = phase_report(teacher.trainer, valid_data, test_data, is_head, folder)
         phases["teacher"] = teacher.described(report)
     phases["student"] = phase_report(trainer, valid_data, test_data, is_head, run_dir / "student")
@@ -125,13 +137,17 @@ def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any,
 # ---------------------------------------------------------------------- steps
 
 
-def _check_models(config: Config, train_data: Any) -> list[TeacherPlan]:
-    """Builds student and teachers, so that what cannot be built is refused before anything is written."""
+def _check_models(config: Config, train_data: Any, valid_data: Any, test_data: Any) -> list[TeacherPlan]:
+    """Builds student and teachers, so that what cannot run is refused before anything is written."""
     student = build_model(config, train_data)
+    preflight(config, student, train_data, valid_data, test_data)
     if config["model"] != "ODRec" or not needs_teacher(config):
         return []
     teachers = plan_teachers(config, train_data)
     student.item_table.check_teacher(teachers[start_of_plans(config, teachers)].width)
+    for plan in teachers:
+        if isinstance(plan.model, SessionRecommender):  # those of RecBole have been tried when they were built
+            preflight(plan.config, plan.model, train_data, valid_data, test_data)
     return teachers
 
 

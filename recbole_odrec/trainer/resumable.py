@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from recbole.config import Config
+from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 from recbole.utils import get_local_time, set_color
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from recbole_odrec.data.eval_loader import BoundedEvalLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.screen import FILE_ONLY
 from recbole_odrec.trainer import checkpoint
+from recbole_odrec.trainer.finite import check_loss, check_weights
 from recbole_odrec.trainer.topk_collector import TopKCollector
 
 
@@ -147,8 +149,17 @@ class ResumableTrainer(Trainer):
         train_data.generator.manual_seed(self.config["seed"] + epoch_idx)
         self._steps_an_epoch = len(train_data)
         self._step = epoch_idx * self._steps_an_epoch
+        parts_of = loss_func or self.model.calculate_loss
+
+        def watched(interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
+            loss = parts_of(interaction)
+            parts = zip(self.loss_names, loss if isinstance(loss, tuple) else (loss,), strict=True)
+            check_loss(self.config, self.phase, epoch_idx, dict(parts))
+            return loss
+
         start = perf_counter()
-        total = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        total = super()._train_epoch(train_data, epoch_idx, watched, show_progress)
+        check_weights(self.config, self.phase, epoch_idx, self.model)
         self.epoch_seconds.append(perf_counter() - start)
         means = tuple(part / len(train_data) for part in (total if isinstance(total, tuple) else (total,)))
         self.loss_history.append(dict(zip(self.loss_names, means, strict=True)))

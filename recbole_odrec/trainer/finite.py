@@ -1,0 +1,66 @@
+"""A training that has left the numbers: one line, before anything of the epoch is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import torch
+from recbole.config import Config
+from recbole.trainer import Trainer
+from torch import Tensor, nn
+
+from recbole_odrec.errors import UserError
+from recbole_odrec.files import cannot_write
+
+
+def diverged(config: Config, phase: str, epoch: int, what: str) -> UserError:
+    """The error of a loss or weight that is NaN or infinite, with what to lower."""
+    advice = [f"lower learning_rate={config['learning_rate']}", "set clip_grad_norm={'max_norm': 5}"]
+    if config["enable_amp"] or config["score_dtype"] == "bfloat16":
+        advice.append("leave enable_amp and score_dtype=bfloat16 out")
+    return UserError(f"{phase} epoch {epoch}: {what}; nothing of this epoch is saved: {', or '.join(advice)}.")
+
+
+def check_loss(config: Config, phase: str, epoch: int, parts: Mapping[str, Tensor]) -> None:
+    """Raises a UserError that names the parts of a loss that are NaN or infinite."""
+    broken = {name: part.item() for name, part in parts.items() if not torch.isfinite(part).all()}
+    if broken:
+        shown = ", ".join(f"{name} is {value}" for name, value in broken.items())
+        raise diverged(config, phase, epoch, f"the loss has failed ({shown})")
+
+
+def check_weights(config: Config, phase: str, epoch: int, model: nn.Module) -> None:
+    """Raises a UserError that names a weight that is NaN or infinite; a last step can leave them behind a good loss."""
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise diverged(config, phase, epoch, f"weight {name} holds NaN or infinity")
+
+
+def watch(trainer: Trainer) -> None:
+    """Gives a trainer of RecBole's these checks, and checkpoints that are whole or not there."""
+    if not isinstance(trainer, Trainer):  # trees, which have no loss of a batch
+        return
+    save = trainer._save_checkpoint
+
+    def check(self: Trainer, loss: Tensor) -> None:
+        check_loss(self.config, self.config["model"], len(self.train_loss_dict), {"loss": loss.sum()})
+
+    def save_whole(self: Trainer, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        check_weights(self.config, self.config["model"], epoch, self.model)
+        path = Path(kwargs.pop("saved_model_file", self.saved_model_file))
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            save(epoch, verbose=False, saved_model_file=str(temporary), **kwargs)
+            temporary.replace(path)
+            if verbose:
+                self.logger.info(f"Saving current: {path}")
+        except (OSError, RuntimeError) as error:  # PyTorch's own writer raises the second
+            raise cannot_write(path, error if isinstance(error, OSError) else OSError(str(error))) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    trainer._check_nan = MethodType(check, trainer)
+    trainer._save_checkpoint = MethodType(save_whole, trainer)
