@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import secrets
+import sys
 import tempfile
 import threading
 import zipfile
@@ -67,6 +69,18 @@ def check_writable(folder: Path) -> None:
         raise cannot_write(folder, error) from error
 
 
+def stop_at_errors(handler: logging.FileHandler) -> None:
+    """A log that cannot be written ends the run in one line; `logging` prints a traceback for each record instead."""
+
+    def refuse(record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise cannot_write(handler.baseFilename, error) from error
+        logging.FileHandler.handleError(handler, record)
+
+    handler.handleError = refuse
+
+
 @contextmanager
 def writing_below(folder: Path) -> Iterator[None]:
     """Whatever the system refuses to write meanwhile, by whichever library, is one line."""
@@ -81,7 +95,8 @@ def writing_below(folder: Path) -> Iterator[None]:
         refusal = _os_error(error)
         if refusal is None:
             raise
-        raise cannot_write(refusal.filename or folder, refusal) from error
+        reason = refusal.strerror or " ".join(str(refusal).split())
+        raise UserError(f"{refusal.filename or folder}: {reason}; make room there, or choose another.") from error
     finally:
         threading.excepthook = before
 

@@ -17,6 +17,8 @@ from recbole.config import Config
 from recbole.utils import init_logger
 from tqdm import tqdm
 
+from recbole_odrec.files import stop_at_errors
+
 FILE_ONLY = {"is_for_files": True}  # `extra` of a record that the screen leaves out
 
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
@@ -42,7 +44,9 @@ def open_log(config: Config, validates: bool) -> None:
     init_logger(config)
     for handler in [handler for handler in root.handlers if handler not in before]:
         handler.of_a_run = True
-        if not isinstance(handler, logging.FileHandler):
+        if isinstance(handler, logging.FileHandler):
+            stop_at_errors(handler)
+        else:
             eval_step = config["eval_step"] if validates else 0
             root.handlers[root.handlers.index(handler)] = Screen(handler.level, config["valid_metric"], eval_step)
     # Bars on a terminal alone, and gone when they are done.

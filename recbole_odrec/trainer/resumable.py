@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recbole_odrec.data.eval_loader import BoundedEvalLoader
 from recbole_odrec.errors import UserError
+from recbole_odrec.files import stop_at_errors
 from recbole_odrec.screen import FILE_ONLY
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.finite import check_loss, check_weights
@@ -33,6 +34,7 @@ def phase_log(run_dir: Path, phase: str) -> Iterator[None]:
     """
     logger = logging.getLogger()
     handler = logging.FileHandler(run_dir / f"{run_dir.name}-{phase}.log", encoding="utf-8")
+    stop_at_errors(handler)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.handlers.insert(0, handler)
     try:
