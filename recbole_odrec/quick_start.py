@@ -151,7 +151,7 @@ def _check_models(config: Config, train_data: Any, valid_data: Any, test_data: A
     return teachers
 
 
-def _prepare_data(config: Config, tests: bool) -> tuple[SessionWindowLoader, Any, Any]:
+def _prepare_data(config: Config, tests: bool = True) -> tuple[SessionWindowLoader, Any, Any]:
     """Our loader for training, RecBole's for evaluation."""
     train_data, valid_data, test_data = prepare(config, create_dataset, tests)
     return SessionWindowLoader(config, train_data._dataset, config["shuffle"]), valid_data, test_data
