@@ -71,6 +71,15 @@ def settings(name: str, **overrides: object) -> dict[str, object]:
     }
 
 
+def stock_settings(name: str, **overrides: object) -> dict[str, object]:
+    """Of RecBole's models: without the keys of our networks."""
+    return {
+        key: value
+        for key, value in settings(name, **overrides).items()
+        if key not in ("compression_rate", "hidden_size")
+    }
+
+
 def raw_rows(part: SequentialDataset, longest: int) -> list[tuple[str, ...]]:
     rows = part[torch.arange(len(part))]
     tokens = part.field2id_token[part.iid_field]
@@ -203,18 +212,18 @@ def test_malformed_session_files_are_named(capsys, line: str, message: str) -> N
 
 def test_recboles_models_train_on_whole_sessions_as_on_prefix_rows(sources: Path) -> None:
     convert("--name", "whole", "--output", ".", *plain(sources))
-    config = make_config("GRU4Rec", "whole", config_dict=settings("whole"))
+    config = make_config("GRU4Rec", "whole", config_dict=stock_settings("whole"))
     train, _, test = data_preparation(config, baseline_dataset(config))
     assert next(iter(train))["item_id_list"].shape[1] == 20
     assert len(test._dataset) == 6 * 28
-    result = run("GRU4Rec", "whole", config_dict={**settings("whole"), "epochs": 1})
+    result = run("GRU4Rec", "whole", config_dict={**stock_settings("whole"), "epochs": 1})
     assert 0 < result["phases"]["model"]["test"]["all"]["recall@10"] < 1
 
 
 @pytest.mark.parametrize("model", ["SASRec", "GRU4Rec", "NARM", "STAMP", "CORE"])
 def test_rows_of_like_length_meet_each_once_an_epoch(sources: Path, model: str) -> None:
     convert("--name", "whole", "--output", ".", *plain(sources))
-    values = {**settings("whole"), "train_batch_size": 16, "loss_type": "CE"}
+    values = {**stock_settings("whole"), "train_batch_size": 16, "loss_type": "CE"}
     config = make_config(model, "whole", config_dict={**values, "bucket_by_length": True})
     stock = make_config(model, "whole", config_dict=values)
     train, _, test = data_preparation(config, baseline_dataset(config))
@@ -250,7 +259,7 @@ def test_rows_of_like_length_meet_each_once_an_epoch(sources: Path, model: str) 
 
 def test_a_baseline_trains_on_rows_of_like_length(sources: Path) -> None:
     convert("--name", "whole", "--output", ".", *plain(sources))
-    values = {**settings("whole"), "epochs": 1, "bucket_by_length": True}
+    values = {**stock_settings("whole"), "epochs": 1, "bucket_by_length": True}
     result = run("GRU4Rec", "whole", config_dict=values)
     assert 0 < result["phases"]["model"]["test"]["all"]["recall@10"] < 1
     with pytest.raises(UserError, match=r"bucket_by_length=True needs a model .*, and NextItNet does: leave it out"):
@@ -278,6 +287,7 @@ def test_a_refit_trains_on_validation_sessions_too_for_exactly_so_many_epochs(so
         assert len(phase["seconds_per_epoch"]) == 2
         assert phase["best_epoch"] == 1
         assert phase["valid"] is None
+    refit = stock_settings("whole", refit_epochs=2)
     baseline = run("GRU4Rec", "whole", config_dict={**refit, "epochs": 5})["phases"]["model"]
     assert baseline["valid"] is None
     assert baseline["best_epoch"] == 1
