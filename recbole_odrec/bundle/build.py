@@ -106,7 +106,7 @@ def build_model(table: TableGraph, session: SessionPart, topk: int, precision: P
         raise UserError(
             f"{type(table).__name__} says that it stores {table.n_bytes:,} bytes and stores {graph.bytes_of(table):,}."
         )
-    if values.added:
+    if values.added and values.rows:
         products = graph.op("Mul", values.rows, graph.op("Unsqueeze", values.query, graph.const([1])))
         products = graph.op("ReduceSum", products, graph.const([2]), keepdims=0)  # [B, L, D] -> [B, L]
         scores, ids = merge_repeated(graph, scores, ids, products, values.added, topk)

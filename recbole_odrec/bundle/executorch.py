@@ -26,6 +26,8 @@ Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 class _Program(nn.Module):
     """History to top-k in PyTorch operators that export."""
 
+    old_ids: Tensor | None
+
     def __init__(self, model: SessionRecommender, topk: int) -> None:
         super().__init__()
         self.model, self.topk = model, topk
@@ -59,8 +61,8 @@ def build_program(model: nn.Module, max_length: int, topk: int) -> bytes:
     if not isinstance(model, SessionRecommender):
         raise UserError(f"--executorch exports ODRec and its teachers, not RecBole's {type(model).__name__}.")
     try:
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import to_edge_transform_and_lower
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner  # pyright: ignore[reportMissingImports]
+        from executorch.exir import to_edge_transform_and_lower  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
             f"--executorch needs ExecuTorch, which cannot be imported here ({' '.join(str(error).split())[:100]}): "
@@ -85,14 +87,14 @@ def build_program(model: nn.Module, max_length: int, topk: int) -> bytes:
         torch.backends.mha.set_fastpath_enabled(was_fast)
 
 
-def has_fixed_length(model: nn.Module, max_length: int) -> bool:
+def has_fixed_length(model: SessionRecommender, max_length: int) -> bool:
     """Whether this model's program takes histories padded to the maximum, not of any length."""
     return not model.encoder.traces_any_length or max_length < 3
 
 
 def program_runner(content: bytes, max_length: int, is_fixed: bool) -> Run:
     """Runs a program over sessions, one call each: int64 [B, L] -> ids and scores [B, k]."""
-    from executorch.runtime import Runtime
+    from executorch.runtime import Runtime  # pyright: ignore[reportMissingImports]
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pte"

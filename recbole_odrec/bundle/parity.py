@@ -89,26 +89,26 @@ def expect(source: Source, k: int) -> Expected:
         raise UserError(f"{source.config['dataset']} has no test case to check the bundle with.")
     field, old_ids = source.test.item_list_field, np.argsort(source.new_ids)
     step = max(1, _NUMBERS_AT_ONCE // n_items)
-    found = Expected([], source.new_ids[source.test.inter_feat[source.test.iid_field].numpy()], None, None, None)
+    targets = source.new_ids[source.test.inter_feat[source.test.iid_field].numpy()]
 
+    @torch.no_grad()
     def scores_of_rows(start: int, stop: int) -> np.ndarray:
         rows = source.test[torch.arange(start, stop)]
         scores = source.model.full_sort_predict(rows).view(stop - start, n_items)
         scores[:, 0] = -torch.inf
         return scores[:, torch.from_numpy(old_ids)].numpy()  # columns in the bundle's ids
 
-    ids, values = [], []
+    def score_of(start: int, wanted: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(scores_of_rows(start, start + len(wanted)), wanted, axis=1)
+
+    batches, ids, values = [], [], []
     for start in range(0, n_cases, step):
         stop = min(start + step, n_cases)
-        found.batches.append(source.new_ids[source.test[torch.arange(start, stop)][field].numpy()])
+        batches.append(source.new_ids[source.test[torch.arange(start, stop)][field].numpy()])
         best = torch.from_numpy(scores_of_rows(start, stop)).topk(k)
         ids.append(best.indices.numpy())
         values.append(best.values.numpy())
-    found.ids, found.scores = np.concatenate(ids), np.concatenate(values)
-    found.score_of = torch.no_grad()(
-        lambda start, wanted: np.take_along_axis(scores_of_rows(start, start + len(wanted)), wanted, axis=1)
-    )
-    return found
+    return Expected(batches, targets, np.concatenate(ids), np.concatenate(values), score_of)
 
 
 def compare(expected: Expected, run: Run) -> Parity:

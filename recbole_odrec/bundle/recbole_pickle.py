@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
+import torch._utils
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_zip

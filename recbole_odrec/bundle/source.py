@@ -40,7 +40,7 @@ class Source:
         metrics: of the run's `result.json`, None where there is none.
     """
 
-    model: nn.Module
+    model: Any
     config: Config
     test: SessionDataset
     tokens: list[str]
@@ -134,7 +134,7 @@ def _rebuild_model(state: dict[str, Any], config: Config, train: SessionDataset,
     return model.eval()
 
 
-def _new_ids(model: nn.Module, path: Path) -> np.ndarray:
+def _new_ids(model: Any, path: Path) -> np.ndarray:
     """Ids of the bundle are columns of the item table, so that an order costs nothing: the list of tokens holds it."""
     ids = torch.arange(model.n_items)
     columns = model.item_table.columns_of(ids) if isinstance(model, SessionRecommender) else ids

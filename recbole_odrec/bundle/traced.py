@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,6 +31,8 @@ _PREFIX = "session."
 
 class _SessionPart(nn.Module):
     """Item ids [B, L] -> session representation [B, D], at the full width W that RecBole evaluates with."""
+
+    width: int
 
     def __init__(self, model: ProductTeacher) -> None:
         super().__init__()
@@ -56,7 +59,7 @@ def build_traced_model(model: ProductTeacher, topk: int, precision: Precision = 
     traced = _trace(model)
     table = DenseTable(weight, model.scale, model.is_normalized)
 
-    def session(graph: Graph, table: TableGraph, item_seq: str) -> SessionValues:
+    def session(graph: Graph, _: TableGraph, item_seq: str) -> SessionValues:
         return SessionValues(_insert(graph, traced, item_seq, shared=(weight, table.name)))
 
     return build_model(table, session, topk, precision)
@@ -65,9 +68,9 @@ def build_traced_model(model: ProductTeacher, topk: int, precision: Precision = 
 def _trace(model: ProductTeacher) -> onnx.GraphProto:
     part = _SessionPart(model).eval()
     example = torch.ones(2, min(3, part.width), dtype=torch.long)
-    file = io.BytesIO()
+    file: Any = io.BytesIO()
     # The older exporter: the newer one unrolls recurrent layers to a fixed length and asks for another package.
-    options = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    options: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -134,15 +134,16 @@ class _FusedLoss(torch.autograd.Function):
         for start in range(0, n_rows, block):
             rows = slice(start, start + block)
             student, q, *rest = memory[:, : len(scores[rows])]
+            teacher, p = rest or (None, None)
             student.copy_(scores[rows, :n_items])
             if zero_item is not None:
                 student[:, zero_item] = 0
-            if added is not None:
+            if added is not None and added_items is not None:
                 student.scatter_add_(1, added_items[rows], added[rows].to(dtype))
-            if rest:
-                rest[0].copy_(teacher_scores[rows])
+            if teacher is not None and teacher_scores is not None:
+                teacher.copy_(teacher_scores[rows])
             block_hard, block_soft, gradient = _loss_and_gradient(
-                student, q, *(rest or (None, None)), pos_items[rows], kd_weight, temperature
+                student, q, teacher, p, pos_items[rows], kd_weight, temperature
             )
             hard += block_hard
             soft += block_soft
@@ -150,7 +151,7 @@ class _FusedLoss(torch.autograd.Function):
                 if zero_item is not None:
                     gradient[:, zero_item] = 0
                 scores[rows, :n_items] = gradient.div_(n_rows)
-                if added is not None:
+                if added is not None and added_items is not None and of_added is not None:
                     of_added[rows] = gradient.gather(1, added_items[rows]).to(added.dtype)
         if teacher_scores is not None and not soft.isfinite():
             raise ValueError(
@@ -194,7 +195,7 @@ def _loss_and_gradient(
         normalizer = _softmax(student, q)
         hard = hard_weight * (normalizer - student.gather(1, targets).squeeze(1)).sum()
         gradient = q
-    if teacher is not None:
+    if teacher is not None and p is not None:
         if temperature != 1:
             gradient = None if gradient is None else gradient.mul(hard_weight)
             student.div_(temperature)
@@ -205,11 +206,12 @@ def _loss_and_gradient(
         kl += torch.linalg.vecdot(p, teacher.sub_(student))
         soft = kd_weight * temperature**2 * kl.sum()
         if gradient is q:  # (1 - w) q + w (q - p) in one step
-            gradient.sub_(p, alpha=kd_weight)
+            q.sub_(p, alpha=kd_weight)
         else:
             soft_gradient = q.sub_(p).mul_(kd_weight * temperature)
             gradient = soft_gradient if gradient is None else gradient.add_(soft_gradient)
-    elif hard_weight != 1:
+    assert gradient is not None  # one of the weights is above 0
+    if teacher is None and hard_weight != 1:
         gradient.mul_(hard_weight)
     if hard_weight:
         gradient.scatter_add_(1, targets, gradient.new_full(targets.shape, -hard_weight))

@@ -5,6 +5,8 @@ Dimension key: B sessions, L positions, C training cases, D embedding of the tea
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -33,6 +35,9 @@ class ProductTeacher(nn.Module):
     Raises:
         UserError: the model cannot serve; names it and says why.
     """
+
+    model: Any  # a RecBole model, which has no types
+    item_table: FrozenTable
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -5,7 +5,8 @@ Dimension key: B sessions, L positions, C training cases, D_i embedding of teach
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
@@ -35,9 +36,9 @@ class TeacherEnsemble(nn.Module):
         item_table: their weighted rows side by side, [N, sum of D_i].
     """
 
-    def __init__(
-        self, members: Sequence[nn.Module], weights: Sequence[float] | None = None, starts_from: int = 0
-    ) -> None:
+    members: Any  # nn.ModuleList forgets what is in it
+
+    def __init__(self, members: Sequence[Any], weights: Sequence[float] | None = None, starts_from: int = 0) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.starts_from = starts_from
@@ -64,7 +65,7 @@ class TeacherEnsemble(nn.Module):
         added = [(w, part.added) for w, part in zip(self.weights, parts, strict=True) if part.added is not None]
         mean = None
         if added:  # to the positions of a session, the same for all members
-            mean = AddedScores(added[0][1].items, sum(weight * values for weight, (_, values) in added))
+            mean = AddedScores(added[0][1].items, _sum(weight * values for weight, (_, values) in added))
         return TrainingCases(
             torch.cat([part.case_repr for part in parts], dim=-1),
             parts[0].pos_items,
@@ -82,4 +83,8 @@ class TeacherEnsemble(nn.Module):
         return self._mean([member.predict(interaction) for member in self.members])
 
     def _mean(self, scores: list[Tensor]) -> Tensor:
-        return sum(weight * of_one for weight, of_one in zip(self.weights, scores, strict=True))
+        return _sum(weight * of_one for weight, of_one in zip(self.weights, scores, strict=True))
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    return sum(parts)  # pyright: ignore[reportReturnType]  # never of none

@@ -6,6 +6,7 @@ Dimension key: B sessions, L positions, D embedding.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -44,6 +45,8 @@ class SelfAttentionEncoder(Encoder):
         attn_dropout_prob: dropout of the attention weights.
         initializer_range: standard deviation of the initial weights.
     """
+
+    layers: Any  # nn.ModuleList forgets what is in it
 
     Settings = SelfAttentionSettings
 

@@ -221,7 +221,7 @@ class ProductCodesEmbedding(ItemTable):
         parts = query.view(len(query), self.n_codes, -1)
         table = torch.einsum("bmw,mkw->bmk", parts, self.rounded_codebooks())
         codes = self.codes.int()
-        return sum(table[:, m].index_select(1, codes[:, m]) for m in range(self.n_codes))
+        return sum(table[:, m].index_select(1, codes[:, m]) for m in range(self.n_codes))  # pyright: ignore[reportReturnType]
 
     def _by_blocks(self, query: Tensor) -> Tensor:
         return torch.cat([query @ self._decode(block).T for block in self.codes.split(ITEM_BLOCK)], dim=1)
