@@ -116,7 +116,7 @@ def baseline_dataset(config: Config) -> Dataset:
     return dataset
 
 
-def bucket_by_length(model: torch.nn.Module, train_data: TrainDataLoader) -> LengthBucketLoader:
+def bucket_by_length(model: Any, train_data: TrainDataLoader) -> LengthBucketLoader:
     """Batches as wide as their longest row, if the model scores a short history alike at any width."""
     data, scores = train_data._dataset, []
     for is_padded in (True, False):

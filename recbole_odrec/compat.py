@@ -127,7 +127,7 @@ def _checkpoints_in_trainer_and_models(module: ModuleType) -> Iterator[None]:
     yield
     from recbole_odrec.recbole_checkpoint import TorchForRecBole
 
-    module.torch = TorchForRecBole()
+    vars(module)["torch"] = TorchForRecBole()
 
 
 # ---------------------------------------------------------------------- what is not there
@@ -166,7 +166,7 @@ def _quick_start_without_ray(module: ModuleType) -> Iterator[None]:
     # ray 2.6.3, the last release that RecBole admits, imports `pkg_resources` (gone from setuptools 81) and `np.bool8`
     # (gone from NumPy 2), and has no wheel for Python 3.12. The quick start alone needs it, to report to Ray Tune.
     ray = ModuleType("ray")
-    ray.tune = _NoTune("ray.tune")
+    vars(ray)["tune"] = _NoTune("ray.tune")
     with stand_ins({"ray": ray}):
         yield
     from recbole_odrec.recbole_checkpoint import reading_checkpoints
@@ -178,14 +178,14 @@ def _quick_start_without_ray(module: ModuleType) -> Iterator[None]:
         with reading_checkpoints():  # it imports torch inside: the module has no `torch` to put another in place of
             return original(model_file)
 
-    module.load_data_and_model = load_data_and_model
+    vars(module)["load_data_and_model"] = load_data_and_model
 
 
 @_around("thop.profile")
 def _distutils_of_python_3_12(module: ModuleType) -> Iterator[None]:
     # RecBole counts operations by thop, which compares torch's version by means of `distutils`, gone in Python 3.12.
     distutils = ModuleType("distutils.version")
-    distutils.LooseVersion = lambda words: [int(word) for word in words.split("+")[0].split(".")[:2]]
+    vars(distutils)["LooseVersion"] = lambda words: [int(word) for word in words.split("+")[0].split(".")[:2]]
     with stand_ins({"distutils": ModuleType("distutils"), "distutils.version": distutils}):
         yield
 

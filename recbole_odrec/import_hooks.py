@@ -52,7 +52,7 @@ class _Around(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         # From here on the module looks as if nobody had stood in between (its resources, its reload).
-        module.__loader__ = module.__spec__.loader = self.loader
+        module.__loader__ = module.__spec__.loader = self.loader  # pyright: ignore[reportOptionalMemberAccess]
         with _AROUND[module.__name__](module):
             self.loader.exec_module(module)
 

@@ -22,7 +22,7 @@ from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.resumable import ResumableTrainer
 
 
-def build_model(config: Config, train_data: Any) -> torch.nn.Module:
+def build_model(config: Config, train_data: Any) -> Any:
     """The untrained model, of this configuration's seed, on its device."""
     init_seed(config["seed"], config["reproducibility"])
     return model_class(config["model"])(config, train_data._dataset).to(config["device"])
@@ -49,7 +49,7 @@ def start_logging(config: Config, train_data: Any, valid_data: Any, test_data: A
 def phase_report(trainer: Any, valid_data: Any, test_data: Any, is_head: Tensor | None, folder: Path) -> dict[str, Any]:
     """Metrics, sizes and times of a phase; the rank of every test case goes into a file beside its checkpoints."""
     show_progress = trainer.config["show_progress"]
-    report = {"model": type(trainer.model).__name__}
+    report: dict[str, Any] = {"model": type(trainer.model).__name__}
     for split, data in (("valid", valid_data), ("test", test_data)):
         report[split] = evaluate(trainer, data, is_head, show_progress) if data else None
         ranks = (report[split] or {}).pop("ranks", None)

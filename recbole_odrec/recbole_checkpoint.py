@@ -26,6 +26,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+import torch._utils
 import yaml
 from recbole.config import Config
 from scipy.sparse import spmatrix

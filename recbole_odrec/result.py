@@ -14,7 +14,7 @@ from recbole_odrec.model.session_recommender import SessionRecommender
 WIDTH = 100  # columns of the table on the screen
 
 
-def parameter_report(model: nn.Module) -> dict[str, Any]:
+def parameter_report(model: Any) -> dict[str, Any]:
     """Numbers stored by a model: total, item table, what a dense one has, the table's bytes, the rate of compression.
 
     All that the item table stores counts, codes and an item order too.

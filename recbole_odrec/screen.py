@@ -21,6 +21,7 @@ from recbole_odrec.files import stop_at_errors
 
 FILE_ONLY = {"is_for_files": True}  # `extra` of a record that the screen leaves out
 
+_of_this_run: list[logging.Handler] = []  # those that a process has for the run that goes on
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _TRAINED = re.compile(r"(?P<epoch>(?:\S+ )?epoch (\d+)) training \[time: ([\d.]+)s, (?P<losses>.*)\]")
 _VALIDATED = re.compile(r"epoch (\d+) evaluating \[time: [\d.]+s, valid_score: (-?[\d.]+)\]")
@@ -37,18 +38,20 @@ def open_log(config: Config, validates: bool) -> None:
         validates: whether epochs are followed by validation.
     """
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if hasattr(handler, "of_a_run")]:
+    for handler in _of_this_run:
         root.removeHandler(handler)
         handler.close()
     before = list(root.handlers)
     init_logger(config)
+    _of_this_run.clear()
     for handler in [handler for handler in root.handlers if handler not in before]:
-        handler.of_a_run = True
         if isinstance(handler, logging.FileHandler):
             stop_at_errors(handler)
         else:
-            eval_step = config["eval_step"] if validates else 0
-            root.handlers[root.handlers.index(handler)] = Screen(handler.level, config["valid_metric"], eval_step)
+            root.removeHandler(handler)
+            handler = Screen(handler.level, config["valid_metric"], config["eval_step"] if validates else 0)
+            root.addHandler(handler)
+        _of_this_run.append(handler)
     # Bars on a terminal alone, and gone when they are done.
     recbole.trainer.trainer.tqdm = partial(tqdm, disable=None, leave=False)
 
@@ -58,7 +61,7 @@ def data_lines(config: Config, train_data: Any, valid_data: Any, test_data: Any)
     data = train_data._dataset
     parts = {"training": train_data, "validation": valid_data, "test": test_data}
     cases = [f"{len(part._dataset):,} for {name}" for name, part in parts.items() if part]
-    files = [handler.baseFilename for handler in logging.getLogger().handlers if hasattr(handler, "baseFilename")]
+    files = [handler.baseFilename for handler in _of_this_run if isinstance(handler, logging.FileHandler)]
     return (
         f"{config['dataset']}: {data.user_num - 1:,} {config['USER_ID_FIELD'].removesuffix('_id')}s, "
         f"{data.item_num - 1:,} items, from {config['data_path']}\n"
@@ -75,8 +78,6 @@ class Screen(logging.StreamHandler):
         metric: name of the score that RecBole reports after an epoch.
         eval_step: epochs between two validations; 0: none.
     """
-
-    of_a_run = True
 
     def __init__(self, level: int, metric: str, eval_step: int) -> None:
         super().__init__()

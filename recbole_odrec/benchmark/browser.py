@@ -20,6 +20,7 @@ from recbole_odrec.benchmark.chromium import chromium, make_site, open_page, ser
 from recbole_odrec.benchmark.device_bundles import write_random_bundle
 from recbole_odrec.benchmark.machine import machine
 from recbole_odrec.bundle.manifest import read_manifest
+from recbole_odrec.bundle.precision import Precision
 from recbole_odrec.demo.runtime import VERSION
 from recbole_odrec.files import write_json, write_text
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 TMALL_ITEMS = 40_727
-_RANDOM = (("student", "fp32"), ("student", "int8"), ("teacher", "fp32"))
+_RANDOM: tuple[tuple[str, Precision], ...] = (("student", "fp32"), ("student", "int8"), ("teacher", "fp32"))
 LOADS, SAMPLES = 5, 100
 
 # Browsers round their clock to 0.1 ms for pages like this one, so a sample is ten answers. [histories, samples]

@@ -23,12 +23,13 @@ from typing import Any
 from recbole_odrec.benchmark.device_bundles import write_random_bundle
 from recbole_odrec.benchmark.device_report import markdown, plot
 from recbole_odrec.benchmark.machine import machine
+from recbole_odrec.bundle.precision import Precision
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_json, write_text
 from recbole_odrec.result import versions
 
 SIZES = (40_727, 1_000_000, 10_000_000)  # Tmall's items, then made-up catalogues
-_KINDS = (("student", "fp32"), ("student", "int8"), ("teacher", "fp32"))
+_KINDS: tuple[tuple[str, Precision], ...] = (("student", "fp32"), ("student", "int8"), ("teacher", "fp32"))
 _LARGEST_TEACHER = 4_000_000  # items whose table still fits into one ONNX file
 _BLANK_ITEMS, _BLANK_HIDDEN = 60, 16
 _TIMEOUT = 900  # seconds
@@ -87,7 +88,7 @@ def benchmark_device(
 class _Contestant:
     """A model in a bundle, and what its turns measured."""
 
-    def __init__(self, work: Path, model: str, precision: str, n_items: int) -> None:
+    def __init__(self, work: Path, model: str, precision: Precision, n_items: int) -> None:
         self.name = f"{model} {precision}"
         self.bundle, self.blank = work / self.name, work / f"{self.name}, blank"
         rate = write_random_bundle(self.bundle, model, n_items, precision)

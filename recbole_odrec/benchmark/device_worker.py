@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 _STARTED = perf_counter()
 
@@ -53,7 +54,7 @@ def run(bundle: str, blank: str, seconds: float) -> dict[str, float]:
     before = perf_counter()
     recommender = Recommender(bundle)
     load_s = perf_counter() - before
-    histories = random.integers(1, recommender.n_items + 1, (64, _HISTORY_LENGTH))
+    histories: Any = random.integers(1, recommender.n_items + 1, (64, _HISTORY_LENGTH))
     by_id = _latencies(
         lambda number: recommender.recommend_ids(histories[number : number + 1], k=_K), len(histories), seconds
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
@@ -17,7 +18,8 @@ def peak_of_large_blocks(work: Callable[[], object], at_least: int) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         work()
     alive = peak = 0
-    for event in sorted(recorded.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
+    profiler: Any = recorded.profiler
+    for event in sorted(profiler.kineto_results.events(), key=lambda event: event.start_ns()):
         if event.name() == "[memory]" and abs(event.nbytes()) >= at_least:
             alive += event.nbytes()
             peak = max(peak, alive)

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from recbole.data.dataloader import TrainDataLoader
 from recbole.data.dataset import SequentialDataset
-from torch import nn
 from tqdm import tqdm
 
 from recbole_odrec.benchmark.memory import peak_of_large_blocks
@@ -181,12 +180,12 @@ def _working_in(folder: str) -> Iterator[None]:
         os.chdir(before)
 
 
-def _new_model(config: Any, train: Any) -> nn.Module:
+def _new_model(config: Any, train: Any) -> Any:
     return model_class(config["model"])(config, train).to(config["device"]).train()
 
 
 def _summed(loss_parts: Callable[[Any], tuple[torch.Tensor, ...]]) -> Callable[[Any], torch.Tensor]:
-    return lambda batch: sum(loss_parts(batch))
+    return lambda batch: sum(loss_parts(batch))  # pyright: ignore[reportReturnType]
 
 
 # ---------------------------------------------------------------------- the clock

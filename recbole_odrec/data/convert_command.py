@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _read(asked: object) -> tuple[SourceSessions, SourceSessions | None]:
+def _read(asked: Namespace) -> tuple[SourceSessions, SourceSessions | None]:
     """Training and test sessions of the one source that was given."""
     given = [name for name in ("train_sessions", "train_pickle", "inter") if getattr(asked, name)]
     if len(given) != 1:

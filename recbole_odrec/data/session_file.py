@@ -136,7 +136,8 @@ def _read_part(path: Path, config: Config, tokens: array, ids: dict[str, int]) -
     given = {N_GIVEN: "float"} if N_GIVEN in header.kinds else {}
     header.require({items: "token_seq", **({user: "token"} if user in header.kinds else {}), **given})
     names = list(header.kinds)
-    items_at, given_at, user_at = (names.index(name) if name in names else None for name in (items, N_GIVEN, user))
+    items_at = names.index(items)
+    given_at, user_at = (names.index(name) if name in names else None for name in (N_GIVEN, user))
     starts, n_given, n_givens, is_list = array("i", [len(tokens)]), 1, array("i"), True
     bar = tqdm(
         total=path.stat().st_size,

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
-from torch import Tensor
 
 from recbole_odrec.data.session_file import SessionPart
 from recbole_odrec.errors import UserError
@@ -55,7 +54,7 @@ class SessionRows:
     def __iter__(self) -> Iterator[str]:
         return iter(self.fields)
 
-    def __getitem__(self, index: Any) -> Interaction | Tensor:
+    def __getitem__(self, index: Any) -> Any:
         """Rows at these positions, or the whole column of a name (which then does take R numbers)."""
         if isinstance(index, str):
             if index not in self.fields:

@@ -215,7 +215,7 @@ def read_pickle(path: Path) -> SourceSessions:
     kinds: set[type] = set()
     try:
         if len(content) == 2 and _is_list(content[0]) and any(map(_is_list, content[0])):
-            return join_cases(_cases(path, *content, kinds))
+            return join_cases(_cases(path, content[0], content[1], kinds))
         return SourceSessions([_session(path, f"session {at}", items, kinds) for at, items in enumerate(content)])
     except UserError:
         raise

@@ -39,7 +39,7 @@ _TYPES = {
 # The page's own policy, which a static host serves too, and what only a header can say: no frame around the page, no
 # second window, no form.
 POLICY = (
-    re.search('http-equiv="Content-Security-Policy" content="([^"]+)"', (PAGE / "index.html").read_text("utf-8"))[1]
+    re.findall('http-equiv="Content-Security-Policy" content="([^"]+)"', (PAGE / "index.html").read_text("utf-8"))[0]
     + "; frame-ancestors 'none'; sandbox allow-scripts allow-same-origin"
 )
 HEADERS = {

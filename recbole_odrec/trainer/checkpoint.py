@@ -53,7 +53,8 @@ def load(path: Path) -> dict[str, Any]:
 
 def rng_state() -> dict[str, Any]:
     """State of every random generator that training draws from."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    numpy_state: Any = np.random.get_state()
+    kind, keys, position, has_gauss, gauss = numpy_state
     version, internal, gauss_next = random.getstate()
     return {
         "torch": torch.get_rng_state(),

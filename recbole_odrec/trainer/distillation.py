@@ -58,7 +58,7 @@ class DistillationTrainer(ResumableTrainer):
         elif not needs_teacher(config):
             self._assemble()
 
-    def attach_teacher(self, teacher: nn.Module, starts: bool = True) -> None:
+    def attach_teacher(self, teacher: Any, starts: bool = True) -> None:
         """Freezes the teacher, starts the student from it if asked to, builds the objectives.
 
         Args:

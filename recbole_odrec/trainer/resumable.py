@@ -61,6 +61,8 @@ class ResumableTrainer(Trainer):
         best_epoch: epoch of the best checkpoint.
     """
 
+    model: Any  # RecBole's trainers have no types
+
     def __init__(self, config: Config, model: nn.Module, run_dir: Path | None = None, phase: str = "train") -> None:
         super().__init__(config, model)
         if run_dir is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ from torch import nn
 from recbole_odrec.model.odrec import ODRec
 
 
-def start_from_teacher(student: ODRec, teacher: nn.Module, copy_weights: bool) -> None:
+def start_from_teacher(student: ODRec, teacher: Any, copy_weights: bool) -> None:
     """Lets the item table learn from the teacher's where its items stand, and copies what of the teacher fits.
 
     The item table starts from the teacher's (`ItemTable.fit_`) where the dimensions agree; encoder, read-out and repeat

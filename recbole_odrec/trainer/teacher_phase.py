@@ -67,7 +67,7 @@ class TeacherPlan:
     """
 
     config: Config
-    model: nn.Module
+    model: Any
     weights: Path | None
     share: float
     phase: str
@@ -268,7 +268,7 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
     return {name: list(weight.shape) for name, weight in weights.items()}
 
 
-def _served(model: nn.Module) -> nn.Module:
+def _served(model: nn.Module) -> Any:
     """The model with the parts that distillation uses."""
     return model if isinstance(model, SessionRecommender) else ProductTeacher(model)
 

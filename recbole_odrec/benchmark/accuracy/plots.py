@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 
@@ -16,6 +16,8 @@ from recbole_odrec.files import write_atomically
 
 matplotlib.use("Agg")  # pictures in files: no screen needed
 from matplotlib import pyplot as plt  # after the choice of where it draws
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 _GREY = "#7f7f7f"
@@ -26,7 +28,13 @@ _KINDS = {
     "student, tensor train": "#3f8f5a",
     "student, codes": _COLORS["student"],
 }
-_STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "font.size": 9}
+_STYLE: dict[Any, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "font.size": 9,
+}
 
 
 class _Point(NamedTuple):
@@ -88,7 +96,7 @@ def plot_head_tail(tested: Mapping[str, Mapping[str, Tested]], path: Path) -> No
         _save(figure, path)
 
 
-def _draw(panel: plt.Axes, points: Sequence[_Point]) -> None:
+def _draw(panel: Axes, points: Sequence[_Point]) -> None:
     """Points, lines and names of one data set."""
     for row, kind, size, ndcg in points:
         marker = {"markersize": 8 if row.is_bold else 5, "alpha": 0.3 if row.is_aside else 1.0}
@@ -120,7 +128,7 @@ _NAME = {"textcoords": "axes fraction", "va": "center", "fontsize": 7.5}
 _JOIN = {"arrowstyle": "-", "color": _GREY, "linewidth": 0.4}
 
 
-def _name_above(panel: plt.Axes, points: Sequence[_Point]) -> None:
+def _name_above(panel: Axes, points: Sequence[_Point]) -> None:
     """Names left of and above points that rise to the right, where no point is; a name ends where its point stands."""
     height = 0.0
     for point in points:
@@ -131,7 +139,7 @@ def _name_above(panel: plt.Axes, points: Sequence[_Point]) -> None:
         panel.annotate(name, (point.size, point.ndcg), (at, height), ha="right", arrowprops=join, **_NAME)
 
 
-def _name_beside(panel: plt.Axes, points: Sequence[_Point]) -> None:
+def _name_beside(panel: Axes, points: Sequence[_Point]) -> None:
     """Names in a column beside the panel, each joined to its point."""
     points = sorted(points, key=lambda point: point.ndcg)
     low, high = panel.get_ylim()
@@ -145,7 +153,7 @@ def _name_beside(panel: plt.Axes, points: Sequence[_Point]) -> None:
         panel.annotate(point.row.title, (point.size, point.ndcg), (1.03, height), arrowprops=join, **_NAME)
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     figure.tight_layout(w_pad=3)
     picture = BytesIO()
     without_version = {"Software": None}  # the same numbers, the same file

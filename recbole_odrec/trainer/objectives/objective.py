@@ -43,7 +43,7 @@ class Pair:
         buffer: memory for one [C, N] of scores: what it held is lost when the next objective uses it.
     """
 
-    def __init__(self, student: SessionRecommender, teacher: nn.Module | None = None) -> None:
+    def __init__(self, student: SessionRecommender, teacher: Any = None) -> None:
         self.student, self._teacher = student, teacher
         self.dataset: Dataset | None = None
         self.buffer = ScoreBuffer()
