@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from recbole.config import Config
 
 
-def hook_properties(kind: type[Config]) -> None:
+def hook_properties(kind: Any) -> None:
     """A `Config` for one of our models holds what `config.resolve` makes of its arguments, and so does one of ours.
 
     RecBole reads property files from its own folder only, accepts any key, and evaluates every string it is given, of

@@ -52,7 +52,7 @@ def recbole_properties(model: str, dataset: str) -> dict[str, Any]:
 
 def recbole_model_keys(model: str) -> set[str]:
     """Keys of RecBole's property file of a model: what its network is built from."""
-    return set(_read(Path(recbole.__file__).parent / "properties" / "model" / f"{model}.yaml"))
+    return set(_read(Path(str(recbole.__file__)).parent / "properties" / "model" / f"{model}.yaml"))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def differences(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key not in ("model", "weight", "checkpoint")}
 
 
-def start_of(starts_from: object, entries: Sequence[Mapping[str, Any]]) -> int:
+def start_of(starts_from: Any, entries: Sequence[Mapping[str, Any]]) -> int:
     """Place in the list, from 0, of the teacher that the student starts from.
 
     Raises:
@@ -98,7 +98,7 @@ def _with_teachers(student: Resolved) -> Resolved:
     return run
 
 
-def _written_out(entries: object, dataset: str, of_every_one: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _written_out(entries: Any, dataset: str, of_every_one: Mapping[str, Any]) -> list[dict[str, Any]]:
     is_list = isinstance(entries, list) and entries and all(isinstance(entry, dict) for entry in entries)
     require(bool(is_list), "teachers", entries, "a list such as [{model: SASRecTeacher, hidden_size: 256}]")
     written = []

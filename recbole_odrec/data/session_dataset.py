@@ -167,7 +167,7 @@ class SessionDataset(ExactTables, SequentialDataset):
         first = np.flatnonzero(is_new)
         return CaseRuns(starts[first], ends[first], ends[np.append(first[1:], len(ends)) - 1])
 
-    def _add_row_fields(self, starts: np.ndarray, ends: np.ndarray, rows: Interaction | None = None) -> None:
+    def _add_row_fields(self, starts: np.ndarray, ends: np.ndarray, rows: Any = None) -> None:
         fields = {
             SESSION_START: starts,
             HISTORY_END: ends,
