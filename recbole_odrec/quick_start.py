@@ -25,7 +25,8 @@ from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.trainer.distillation import DistillationTrainer
 from recbole_odrec.trainer.objectives import needs_teacher
 from recbole_odrec.trainer.resumable import ResumableTrainer, phase_log
-from recbole_odrec.trainer.teacher_phase import TeacherPlan, plan_teachers, provide_teacher, start_of_plans
+from recbole_odrec.trainer.teacher_phase import provide_teacher
+from recbole_odrec.trainer.teacher_plan import TeacherPlan, plan_teachers, start_of_plans
 
 
 def run(

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from recbole_odrec.config.kinds import POSITIVE, TEXT, whole
 from recbole_odrec.config.layers import Resolved, known_keys, resolve_model
 from recbole_odrec.config.properties import our_properties, recipe_properties
-from recbole_odrec.config.rules import POSITIVE, TEXT, whole
 from recbole_odrec.errors import UserError
 from recbole_odrec.parsing import require
 

@@ -16,7 +16,7 @@ from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.quick_start import _prepare_data
 from recbole_odrec.registry import model_class
 from recbole_odrec.trainer import checkpoint
-from recbole_odrec.trainer.teacher_phase import plan_teachers
+from recbole_odrec.trainer.teacher_plan import plan_teachers
 
 ALIKE = {"model": "SASRecTeacher"}
 

@@ -1,0 +1,111 @@
+"""Which teachers a run has: built and tried before any time is spent on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole.config import Config
+from recbole.utils import init_seed
+from torch import nn
+
+from recbole_odrec.config import model_keys, teacher_config, teacher_configs
+from recbole_odrec.config.resolve import start_of
+from recbole_odrec.errors import UserError
+from recbole_odrec.model.adapter import ProductTeacher
+from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.registry import model_class
+from recbole_odrec.trainer import checkpoint
+
+
+@dataclass
+class TeacherPlan:
+    """A teacher that can serve, before any training.
+
+    Attributes:
+        config, model: its configuration and network.
+        weights: their file if it is given.
+        share: how much its scores count beside the other teachers'.
+        phase: name of its folder in the run's.
+    """
+
+    config: Config
+    model: Any
+    weights: Path | None
+    share: float
+    phase: str
+
+    @property
+    def width(self) -> int:
+        """Columns of the teacher's item table."""
+        return served(self.model).hidden_size
+
+
+def plan_teachers(config: Config, train_data: Any) -> list[TeacherPlan]:
+    """Builds the teachers of the list and finds out whether they can serve; writes nothing.
+
+    Raises:
+        UserError: a teacher that cannot serve, or a checkpoint that is missing, corrupt or of another item set.
+    """
+    plans = []
+    for number, (entry, phase_config) in enumerate(zip(config["teachers"], teacher_configs(config), strict=True)):
+        file, state = Path(entry["checkpoint"]) if phase_config is None else None, {}
+        if file is not None:
+            state = checkpoint.load(file)
+            phase_config = _config_of_checkpoint(config, file, state, train_data)
+        model = _build(phase_config, train_data)
+        if file is not None:
+            model.load_state_dict(state["state_dict"])
+        phase = f"teacher-{number + 1}" if number else "teacher"
+        plans.append(TeacherPlan(phase_config, model, file, entry.get("weight", 1), phase))
+    return plans
+
+
+def start_of_plans(config: Config, plans: Sequence[TeacherPlan]) -> int:
+    """Place of the teacher that the student starts from."""
+    return start_of(config["starts_from"], [{"model": plan.config["model"]} for plan in plans])
+
+
+def _build(phase_config: Config, train_data: Any) -> Any:
+    """The untrained model; a RecBole model is tried as a teacher before any time is spent on it."""
+    kind = model_class(phase_config["model"])
+    init_seed(phase_config["seed"], phase_config["reproducibility"])
+    try:
+        model = kind(phase_config, train_data._dataset).to(phase_config["device"])
+    except UserError:
+        raise
+    except Exception as error:  # a model of another kind misses its own settings or features in any way
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{kind.__name__} cannot be the teacher: it could not be built from this data "
+            f"({type(error).__name__}: {reason})."
+        ) from error
+    served(model)
+    return model
+
+
+def _config_of_checkpoint(config: Config, path: Path, state: dict[str, Any], train_data: Any) -> Config:
+    """The configuration that rebuilds the network stored in a checkpoint of an earlier run."""
+    n_items = int(train_data._dataset.item_num)
+    if state["items"] != checkpoint.item_fingerprint(train_data._dataset):
+        raise UserError(
+            f"{path}: this {state['model']} was trained on another item set ({state['n_items']} items, this data has "
+            f"{n_items}); train a teacher on {config['dataset']} or give the data it was trained on."
+        )
+    network = {key: state["config"][key] for key in model_keys(state["model"]) if key in state["config"]}
+    phase_config = teacher_config(config, state["model"], {}, network)
+    longest, ours = state["config"]["MAX_ITEM_LIST_LENGTH"], config["MAX_ITEM_LIST_LENGTH"]
+    if longest < ours:
+        raise UserError(
+            f"{path}: this {state['model']} reads sessions of at most {longest} items, this run has "
+            f"MAX_ITEM_LIST_LENGTH={ours}; set it to {longest} or less."
+        )
+    phase_config["MAX_ITEM_LIST_LENGTH"] = longest
+    return phase_config
+
+
+def served(model: nn.Module) -> Any:
+    """The model with the parts that distillation uses."""
+    return model if isinstance(model, SessionRecommender) else ProductTeacher(model)
