@@ -10,7 +10,7 @@ from typing import Any
 from recbole.config import Config
 
 from recbole_odrec.chosen_parts import possible_keys
-from recbole_odrec.config.layers import Resolved, read_arguments
+from recbole_odrec.config.layers import TEACHER_SPELLINGS, Resolved, known_keys, read_arguments
 from recbole_odrec.config.properties import our_properties, properties_folder, recbole_model_keys
 from recbole_odrec.config.reading import read_yaml
 from recbole_odrec.config.resolve import differences, resolve, resolve_teacher
@@ -100,21 +100,23 @@ def teacher_configs(config: Config) -> list[Config | None]:
 
 
 def resolve_script(model: Any, dataset: str | None, files: Sequence[str] | None, given: Any) -> Resolved | None:
-    """What a plain RecBole script asks for where it asks for one of our models; None leaves RecBole as it is."""
-    words = [] if "ipykernel_launcher" in sys.argv[0] else sys.argv[1:]
-    words = [word for word in words if word.startswith("--") and word.count("=") == 1]
+    """What a plain RecBole script asks for where it asks for one of our models; None leaves RecBole as it is.
+
+    Of `sys.argv`, keys that the model knows; the rest is the script's own, as RecBole has it.
+    """
     name = getattr(model, "__name__", model)
     if name is not None and name not in OUR_MODELS:
         return None
-    said: dict[str, Any] = {}
+    words = [] if "ipykernel_launcher" in sys.argv[0] else sys.argv[1:]
+    arguments = {word: word[2:].partition("=")[0] for word in words if word.startswith("--") and "=" in word}
     if name is None or dataset is None:
-        for path in files or ():
-            said.update(read_yaml(path))
-        said.update({**(given or {}), **read_arguments(words)})
-    name, dataset = name or said.get("model"), dataset or said.get("dataset")
+        said = {key: value for path in files or () for key, value in read_yaml(path).items()}
+        said.update({**(given or {}), **read_arguments(arguments)})
+        name, dataset = name or said.get("model"), dataset or said.get("dataset")
     if name not in OUR_MODELS or dataset is None:
         return None
-    return resolve(name, dataset, list(files or ()), given, words)
+    known = known_keys(name, dataset) | TEACHER_SPELLINGS | {"preset"}
+    return resolve(name, dataset, files or (), given, [word for word, key in arguments.items() if key in known])
 
 
 @contextmanager

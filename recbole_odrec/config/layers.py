@@ -121,6 +121,9 @@ def resolve_model(
     """
     kind, is_ours = model_class(model), model in OUR_MODELS
     given, lent = _lay(heard or {}, config_files, config_dict or {}, arguments)
+    for key, asked in (("model", model), ("dataset", dataset)):  # a file may say them too
+        found = given.pop(key, asked)
+        require(found == asked, key, found, f"{asked}, which this run was asked for")
     base, of_data = recbole_properties(model, dataset), our_properties(f"dataset/{dataset}")
     base.update(dict.fromkeys(("dataset_save_path", "dataloaders_save_path"), _NO_FILE))
     own_recipe, recipe, parts = of_data.pop("recipe", "none"), {}, []

@@ -58,7 +58,10 @@ def _refused(model: str, values: dict[str, Any]) -> str:
         ({"eval_args": "full"}, "eval_args='full', expected a dictionary of split, group_by, order, mode"),
         ({"eval_args": {"modes": "full"}}, "eval_args={'modes': 'full'}, expected a dictionary of split"),
         ({"eval_args": {"order": "RO"}}, "order in eval_args='RO', expected TO: a sequential model learns"),
-        ({"eval_args": {"order": "TO", "mode": "uni"}}, "mode in eval_args='uni', expected full, labeled, uniN or popN"),
+        (
+            {"eval_args": {"order": "TO", "mode": "uni"}},
+            "mode in eval_args='uni', expected full, labeled, uniN or popN",
+        ),
         (
             {"eval_args": {"order": "TO", "split": {"LS": "valid_and_tests"}}},
             "split in eval_args={'LS': 'valid_and_tests'}, expected {'LS': 'valid_and_test'",
@@ -84,7 +87,10 @@ def test_a_value_that_no_run_can_honour_is_refused_for_every_model(values: dict[
     ("values", "message"),
     [
         ({"loss_type": "BPR"}, "loss_type='BPR', expected CE: our models minimise cross-entropy"),
-        ({"train_neg_sample_args": {"distribution": "uniform"}}, "expected None: cross-entropy over the whole catalogue"),
+        (
+            {"train_neg_sample_args": {"distribution": "uniform"}},
+            "expected None: cross-entropy over the whole catalogue",
+        ),
         ({"transform": "mask_itemseq"}, "transform='mask_itemseq', expected None"),
         ({"eval_step": 0}, "eval_step=0, expected a whole number from 1"),
         ({"save_step": 0}, "save_step=0, expected a whole number from 1"),
@@ -109,7 +115,9 @@ def test_the_defaults_of_recboles_models_pass(model: str) -> None:
     """Theirs and their types: a number where they write 1 and mean 0.5 as well."""
     further = SEQUENTIAL if model in ("GRU4Rec", "SASRec", "CORE") else {}
     assert make_config(model, "ml-100k", config_dict=further)["model"] == model
-    assert make_config(model, "ml-100k", config_dict={**further, "metric_decimal_place": 6})["metric_decimal_place"] == 6
+    assert (
+        make_config(model, "ml-100k", config_dict={**further, "metric_decimal_place": 6})["metric_decimal_place"] == 6
+    )
 
 
 @pytest.mark.parametrize(
