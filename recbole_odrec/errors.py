@@ -9,8 +9,12 @@ from collections.abc import Iterable
 class UserError(ValueError):
     """Bad input: its message is one line that says what was given, what was expected and what to do.
 
-    The command line prints that line and exits with code 2; from Python it is an ordinary ValueError.
+    The command line prints that line and exits with code 2; from Python it is an ordinary ValueError. Whatever of what
+    was given would break the line, or the terminal, is written as Python writes it.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

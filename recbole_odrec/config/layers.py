@@ -27,6 +27,7 @@ from recbole_odrec.chosen_parts import chosen_parts, owners_of, possible_keys
 from recbole_odrec.config.properties import (
     folder_and_name,
     our_properties,
+    recbole_keys,
     recbole_properties,
     recipe_properties,
 )
@@ -137,7 +138,12 @@ def resolve_model(
             recipe.update(every_teacher)
         parts = chosen_parts({**base, **recipe, **given, "model": model})
         base = {**{key: value for part in parts for key, value in defaults(part.Settings).items()}, **base}
-    known = {*base, *EXTRA_KEYS, *(TEACHER_SPELLINGS if model == "ODRec" else ()), *(() if is_ours else _RECBOLE_KEYS)}
+    known = {
+        *base,
+        *EXTRA_KEYS,
+        *(TEACHER_SPELLINGS if model == "ODRec" else ()),
+        *(() if is_ours else _RECBOLE_KEYS | recbole_keys()),
+    }
     given = {key: value for key, value in given.items() if key in known or key not in lent}
     for key in given.keys() - known:
         raise _unknown(key, known, model)

@@ -55,6 +55,12 @@ def recbole_model_keys(model: str) -> set[str]:
     return set(_read(Path(str(recbole.__file__)).parent / "properties" / "model" / f"{model}.yaml"))
 
 
+@cache
+def recbole_keys() -> set[str]:
+    """Keys of all of RecBole's property files: one file of settings may serve several of its models."""
+    return {key for path in (Path(recbole.__file__).parent / "properties").rglob("*.yaml") for key in _read_once(path)}
+
+
 def _read(path: Path) -> dict[str, Any]:
     return deepcopy(_read_once(path)) if path.is_file() else {}
 

@@ -138,7 +138,7 @@ def test_several_teachers_are_one_of_mean_scores(go, settings, caplog) -> None:
     # The oracle: the mean of their scores, ranked by hand.
     files = [{"checkpoint": single["checkpoint"]} for single in singles]
     config = make_config("ODRec", "ml-small", config_dict={**settings, "teachers": files})
-    train, _, test = _prepare_data(config)
+    train, _, test = _prepare_data(config, True)
     plans = plan_teachers(config, train)
     rows = test._dataset[torch.arange(len(test._dataset))]
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_each_teacher_of_the_list_differs_in_what_is_said_and_one_starts_the_stu
         {"model": "GRU4Rec", "dropout_prob": 0.2, "seed": 9},
     ]
     config = make_config("ODRec", "ml-small", config_dict={**settings, "teachers": teachers})
-    train, _, _ = _prepare_data(config)
+    train, _, _ = _prepare_data(config, True)
     plans = plan_teachers(config, train)
     seed = config["seed"]
     assert [(type(plan.model).__name__, plan.share, plan.config["seed"], plan.phase) for plan in plans] == [
@@ -204,7 +204,7 @@ def test_a_run_killed_in_its_second_teacher_goes_on_there(go, settings) -> None:
 def test_training_scores_of_an_ensemble_are_the_mean_of_its_members(small_config, with_repeats, weights) -> None:
     """SASRec beside GRU, of different widths, one of them perhaps without repeat scores; CORE scores by a scale."""
     config = small_config("SASRecTeacher")
-    train, _, _ = _prepare_data(config)
+    train, _, _ = _prepare_data(config, True)
     kinds = [("SASRecTeacher", 16, with_repeats[0]), ("GRU4RecTeacher", 24, with_repeats[1])]
     members = []
     for model, width, repeats in kinds:
