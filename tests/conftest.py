@@ -154,6 +154,8 @@ def train(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
             values = {**TINY_RUN, "data_path": str(small_data), "checkpoint_dir": str(folder), **settings}
             if model == "ODRec":
                 values = {"compression_rate": 2, **values}
+            if model == "CORE":  # its word for it
+                values["embedding_size"] = values.pop("hidden_size")
             done[key] = run(model, "ml-small", config_dict=values)
         return done[key]
 

@@ -59,9 +59,9 @@ def test_a_bundle_recommends_what_the_checkpoint_does(odrec_run, phase: str) -> 
         np.testing.assert_allclose([score for _, score, _ in answer], best.values.numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec", "CORE"])
-def test_recboles_own_models_export_too(train, model: str) -> None:
-    result = train(model, n_layers=1)  # GRU4Rec calls it otherwise and ignores this
+@pytest.mark.parametrize(("model", "layers"), [("SASRec", "n_layers"), ("GRU4Rec", "num_layers"), ("CORE", "n_layers")])
+def test_recboles_own_models_export_too(train, model: str, layers: str) -> None:
+    result = train(model, **{layers: 1})
     manifest = export_bundle(path_of(result, "model"), "out", "fp16")
     parity = manifest["parity"]["fp32"]
     assert parity["identical_lists"] + parity["tied_lists"] == parity["cases"] == 120
@@ -241,7 +241,7 @@ def test_a_pickle_is_never_executed(train, tmp_path: Path) -> None:
         def __reduce__(self) -> tuple:
             return (Path.touch, (tmp_path / "sprung",))
 
-    state = torch.load(path_of(train("GRU4Rec", n_layers=1), "model"), weights_only=False)
+    state = torch.load(path_of(train("GRU4Rec", num_layers=1), "model"), weights_only=False)
     torch.save({**state, "other_parameter": Trap()}, "trap.pth")
     with pytest.raises(pickle.UnpicklingError):
         torch.load("trap.pth", weights_only=True)
@@ -269,7 +269,7 @@ def test_executorch_program_or_one_line_that_says_why_not(odrec_run, capsys) -> 
 
 
 def test_executorch_is_for_our_models(train, capsys) -> None:
-    checkpoint_path = path_of(train("GRU4Rec", n_layers=1), "model")
+    checkpoint_path = path_of(train("GRU4Rec", num_layers=1), "model")
     assert main(["export", f"--checkpoint={checkpoint_path}", "--output=out", "--executorch"]) == 2
     assert "--executorch exports ODRec and its teachers" in capsys.readouterr().err
     assert not Path("out").exists()
