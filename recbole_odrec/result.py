@@ -75,7 +75,7 @@ def table(result: dict[str, Any]) -> str:
     ):
         columns[header] = [_number(sizes.get(key), shape) for _, sizes, _ in reports]
     columns["seconds"] = [_number(phase.get("seconds"), "{:.1f}") for _, _, phase in reports]
-    by_cutoff = sorted(metrics, key=lambda metric: -int("0" + metric.rpartition("@")[2]))
+    by_cutoff = sorted(metrics, key=lambda metric: -int("0" + metric.partition("@")[2]))
     first = ["", selects, "item table", "rate", "seconds", f"tail {selects}", f"head {selects}"]
     shown: dict[str, list[str]] = {}
     for header in (name for name in dict.fromkeys([*first, *by_cutoff, "parameters"]) if name in columns):

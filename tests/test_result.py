@@ -73,3 +73,10 @@ def test_what_is_no_result_is_one_line(text: str, capsys: pytest.CaptureFixture)
     Path("x.json").write_text(text)
     assert main(["summary", "x.json"]) == 2
     assert capsys.readouterr().err == "recbole_odrec: x.json is not the result.json of a run.\n"
+
+
+def test_a_metric_without_a_cut_off_is_in_the_table() -> None:
+    of_one = phase("DIN", 0.1) | {"test": {"all": {"auc": 0.75, "logloss": 0.5}}}
+    lines = table(result(model=of_one) | {"config": {"valid_metric": "AUC"}}).splitlines()
+    assert lines[1].split()[:2] == ["auc", "logloss"]
+    assert lines[3].split()[2:4] == ["0.7500", "0.5000"]
