@@ -78,5 +78,5 @@ def test_what_is_no_result_is_one_line(text: str, capsys: pytest.CaptureFixture)
 def test_a_metric_without_a_cut_off_is_in_the_table() -> None:
     of_one = phase("DIN", 0.1) | {"test": {"all": {"auc": 0.75, "logloss": 0.5}}}
     lines = table(result(model=of_one) | {"config": {"valid_metric": "AUC"}}).splitlines()
-    assert lines[1].split()[:2] == ["auc", "logloss"]
-    assert lines[3].split()[2:4] == ["0.7500", "0.5000"]
+    assert {"auc", "logloss"} <= set(lines[1].split())
+    assert {"0.7500", "0.5000"} <= set(lines[3].split())
