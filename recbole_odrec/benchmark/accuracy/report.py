@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
 from recbole_odrec.benchmark.accuracy.ranks import METRICS
-from recbole_odrec.benchmark.accuracy.rows import TEACHER
+from recbole_odrec.benchmark.accuracy.rows import TEACHER, Row
 from recbole_odrec.benchmark.accuracy.tested import TARGETS, Tested, differences, read_runs
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import LENGTHS
 from recbole_odrec.files import write_text
 
 
-def write_report(runs: Path, output: Path) -> list[Path]:
+def write_report(rows: Mapping[str, Mapping[str, Row]], runs: Path, output: Path) -> list[Path]:
     """Writes `README.md`, `accuracy-size.png` and `head-tail.png` into `output`; returns their paths.
 
     Raises:
         UserError: no tested run yet.
     """
-    tested = read_runs(runs)
+    tested = read_runs(rows, runs)
     if not tested:
         raise UserError(f"no tested run under {runs}: run `recbole-odrec benchmark accuracy` first.")
     from recbole_odrec.benchmark.accuracy.plots import plot_head_tail, plot_size
@@ -62,7 +62,7 @@ the hit rate (P@K of the papers). Epochs are chosen on validation (the last 10 %
 seed 1); then the model is trained anew on training and validation sessions for so many epochs and meets the test set
 once, the same for every row. Means over the seeds named, ± sample standard deviation. Item table in bytes as it ships:
 float32, or codes of one byte with 8-bit codebooks, which are what was evaluated. Head: the 20 % most frequent items.
-All settings of a run stand in its JSON file, under `config`."""
+All settings of a row stand in its file, `accuracy/rows/<data set>/<row>.yaml`."""
 
 
 _LENGTHS = """
@@ -118,10 +118,12 @@ def _length_table(rows: dict[str, Tested]) -> Iterator[str]:
 
 def _differences_text(rows: dict[str, Tested]) -> Iterator[str]:
     """Students beside the full teacher and beside all that taught them; then beside the best of RecBole's."""
-    students = [row for row in rows.values() if row.row.teacher]
+    students = [row for row in rows.values() if row.row.teachers]
     for name, teacher in rows.items():
         own = [
-            row for row in students if name in (row.row.teacher, *row.row.beside) or row.row.name == teacher.row.teaches
+            row
+            for row in students
+            if name in {one.row for one in row.row.teachers} or row.row.name == teacher.row.teaches
         ]
         taught = students if name == TEACHER else own
         if taught:

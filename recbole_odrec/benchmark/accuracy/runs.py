@@ -6,7 +6,7 @@ A run is one JSON file; one that is there is not run again, and one that was int
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from recbole.config import Config
 
-from recbole_odrec.benchmark.accuracy.ranks import CUTOFFS, pack, repeated_targets
-from recbole_odrec.benchmark.accuracy.rows import ROWS, SEEDS, Row
+from recbole_odrec.benchmark.accuracy.ranks import pack, repeated_targets
+from recbole_odrec.benchmark.accuracy.rows import SEEDS, Row
 from recbole_odrec.benchmark.machine import machine
 from recbole_odrec.config import make_config, setting_names
 from recbole_odrec.data.session_dataset import SessionDataset
@@ -28,7 +28,6 @@ from recbole_odrec.registry import OUR_MODELS
 from recbole_odrec.run_folder import find_unfinished
 
 SELECT = "select"
-_EVALUATION = {"metrics": ["Recall", "MRR", "NDCG"], "topk": list(CUTOFFS), "valid_metric": "NDCG@10"}
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,12 @@ class Job:
     """One run.
 
     Attributes:
-        dataset: name of the data set.
-        row: what is trained.
+        row: what is trained, and on which data set.
         seed: of the run.
         selects: train on the training sessions and choose the epochs on validation; otherwise train on both for the
             epochs chosen, and be tested.
     """
 
-    dataset: str
     row: Row
     seed: int
     selects: bool
@@ -56,34 +53,42 @@ class Job:
         return f"{self.row.name}.{SELECT}" if self.seed == SEEDS[0] else f"{self.row.name}.{SELECT}-{self.seed}"
 
 
-def plan_jobs(datasets: Sequence[str], rows: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:
+def plan_jobs(rows: Sequence[Row], seeds: Sequence[int]) -> Iterator[Job]:
     """Every run of a table, the rows in bold first: all seeds for them, the first seed for the others."""
     for is_bold in (True, False):
-        for dataset in datasets:
-            chosen = [row for row in ROWS.values() if row.name in rows and row.is_bold == is_bold]
+        chosen = [row for row in rows if row.is_bold == is_bold]
+        for row in chosen:
+            yield Job(row, SEEDS[0], selects=True)
+        for seed in seeds if is_bold else [seed for seed in seeds if seed == SEEDS[0]]:
             for row in chosen:
-                yield Job(dataset, row, SEEDS[0], selects=True)
-            for seed in seeds if is_bold else [seed for seed in seeds if seed == SEEDS[0]]:
-                for row in chosen:
-                    yield Job(dataset, row, seed, selects=False)
+                yield Job(row, seed, selects=False)
 
 
 class Runner:
     """Carries out jobs.
 
     Args:
+        rows: all there are, by data set and name.
         results: folder of the JSON files, one folder a data set in it.
         work: folder of checkpoints and logs.
         data_path: folder of the data sets.
         show_progress: progress bars.
     """
 
-    def __init__(self, results: Path, work: Path, data_path: str, show_progress: bool = True) -> None:
-        self.results, self.work, self.data_path, self.show_progress = results, work, data_path, show_progress
+    def __init__(
+        self,
+        rows: Mapping[str, Mapping[str, Row]],
+        results: Path,
+        work: Path,
+        data_path: str,
+        show_progress: bool = True,
+    ) -> None:
+        self.rows, self.results, self.work = rows, results, work
+        self.common = {"data_path": data_path, "show_progress": show_progress, "state": "WARNING"}
 
     def path(self, job: Job) -> Path:
         """The job's file."""
-        return self.results / job.dataset / f"{job.name}.json"
+        return self.results / job.row.dataset / f"{job.name}.json"
 
     def is_done(self, job: Job) -> bool:
         return self.path(job).is_file()
@@ -95,31 +100,29 @@ class Runner:
             UserError: the data set is missing or not in whole sessions.
         """
         if job.row.teaches:
-            self.carry_out(replace(job, row=ROWS[job.row.teaches]))
+            self.carry_out(replace(job, row=self._row(job, job.row.teaches)))
             return self._read(job)
-        settings = {**self._common(), **job.row.on.get(job.dataset, {}), **job.row.settings, "seed": job.seed}
+        settings = {**self.common, "metric_decimal_place": 6, **job.row.settings, "seed": job.seed}
         if not job.selects:
             settings["refit_epochs"] = self._selected_epochs(job)
-        teachers = _teachers(job)
+        teachers = self._teachers(job)
         if teachers:
-            weights = settings.get("teacher_weights", [1] * len(teachers))
-            files = [{"checkpoint": str(self._checkpoint(teacher))} for teacher in teachers]
-            settings["teachers"] = [{**file, "weight": weight} for file, weight in zip(files, weights, strict=True)]
-        for key in ("n_teachers", "teacher_weights"):  # the row's own
-            settings.pop(key, None)
+            settings["teachers"] = [
+                {"checkpoint": str(self._checkpoint(teacher)), "weight": weight} for teacher, weight in teachers
+            ]
         settings["checkpoint_dir"] = str(self._folder(job))
-        config = make_config(job.row.model, job.dataset, config_dict=settings)
+        config = make_config(job.row.model, job.row.dataset, config_dict=settings)
         data = _data(config)  # first: refuses what the table cannot use before hours are spent on it
         if not is_quick_in_bfloat16(config["device"]):  # as `score_dtype: auto` does for ours
             settings["enable_amp"] = False
         resumes, tests = _is_begun(job, settings), not job.selects
-        result = run(job.row.model, job.dataset, config_dict=settings, resume=resumes, tests=tests)
+        result = run(job.row.model, job.row.dataset, config_dict=settings, resume=resumes, tests=tests)
         config = {key: result["config"][key] for key in setting_names(job.row.model) if key in result["config"]}
         if "teachers" in config:  # their files are places on this machine
             config["teachers"] = [{"weight": entry["weight"]} for entry in config["teachers"] if "weight" in entry]
         report = result["phases"]["student" if job.row.model == "ODRec" else "model"]
-        for ensemble in (row for row in ROWS.values() if row.teaches == job.row.name):
-            of_one = self._read(teachers[0])["config"]
+        for ensemble in (row for row in self.rows[job.row.dataset].values() if row.teaches == job.row.name):
+            of_one = self._read(teachers[0][0])["config"]
             self._write(replace(job, row=ensemble), result["phases"]["teacher"], of_one, data, result["versions"])
         return self._write(job, report, config, data, result["versions"])
 
@@ -132,7 +135,7 @@ class Runner:
             report.pop(key, None)
         content = {
             "row": job.row.name,
-            "dataset": job.dataset,
+            "dataset": job.row.dataset,
             "seed": job.seed,
             "stage": "selected on validation" if job.selects else "refit on training and validation",
             "data": {
@@ -157,7 +160,7 @@ class Runner:
     # ------------------------------------------------------------------ what a job builds on
 
     def _selected_epochs(self, job: Job) -> int:
-        selection = Job(job.dataset, job.row, SEEDS[0], selects=True)
+        selection = Job(job.row, SEEDS[0], selects=True)
         if not self.is_done(selection):
             self.carry_out(selection)
         return self._read(selection)["best_epoch"] + 1
@@ -175,20 +178,19 @@ class Runner:
         return max(found, key=lambda path: path.stat().st_mtime)
 
     def _folder(self, job: Job) -> Path:
-        return self.work / job.dataset / job.name
+        return self.work / job.row.dataset / job.name
 
-    def _common(self) -> dict[str, Any]:
-        shown = {"show_progress": self.show_progress, "state": "WARNING", "metric_decimal_place": 6}
-        return {"data_path": self.data_path, **shown, **_EVALUATION}
+    def _row(self, job: Job, name: str) -> Row:
+        return self.rows[job.row.dataset][name]
 
-
-def _teachers(job: Job) -> list[Job]:
-    """Runs of the row's teachers: of its own seed, and of as many other seeds as `n_teachers` asks for."""
-    if not job.row.teacher:
-        return []
-    seeds = [job.seed, *(seed for seed in SEEDS if seed != job.seed)][: job.row.settings.get("n_teachers", 1)]
-    of_seeds = [replace(job, row=ROWS[job.row.teacher], seed=seed) for seed in seeds]
-    return of_seeds + [replace(job, row=ROWS[name]) for name in job.row.beside]
+    def _teachers(self, job: Job) -> list[tuple[Job, float]]:
+        """Runs of the row's teachers, of its own seed and of as many others as they say, with their weights."""
+        seeds = [job.seed, *(seed for seed in SEEDS if seed != job.seed)]
+        return [
+            (replace(job, row=self._row(job, teacher.row), seed=seed), teacher.weight)
+            for teacher in job.row.teachers
+            for seed in seeds[: teacher.seeds]
+        ]
 
 
 def _is_begun(job: Job, settings: dict[str, Any]) -> bool:
@@ -196,7 +198,7 @@ def _is_begun(job: Job, settings: dict[str, Any]) -> bool:
     if job.row.model not in OUR_MODELS:
         return False
     try:
-        find_unfinished(make_config(job.row.model, job.dataset, config_dict=settings), resume=True)
+        find_unfinished(make_config(job.row.model, job.row.dataset, config_dict=settings), resume=True)
     except UserError:
         return False
     return True

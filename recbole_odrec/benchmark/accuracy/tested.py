@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from recbole_odrec.benchmark.accuracy.ranks import Difference, case_values, paired_bootstrap, unpack
-from recbole_odrec.benchmark.accuracy.rows import KINDS, ROWS, Row
+from recbole_odrec.benchmark.accuracy.rows import Row
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import LENGTHS
 
@@ -23,7 +23,6 @@ class Tested:
     """A row's tested runs on one data set, one a seed."""
 
     row: Row
-    dataset: str
     runs: list[dict[str, Any]]
 
     @property
@@ -60,8 +59,8 @@ def _of_targets(run: dict[str, Any], repeated: bool, metric: str) -> float | Non
     return 100 * float(case_values(unpack(run["test_ranks"])[is_member], metric).mean())
 
 
-def read_runs(folder: Path) -> dict[str, dict[str, Tested]]:
-    """Tested runs by data set and row, in the order of `KINDS`, of one kind in that of `ROWS`.
+def read_runs(rows: Mapping[str, Mapping[str, Row]], folder: Path) -> dict[str, dict[str, Tested]]:
+    """Tested runs by data set and row, in the order of the rows.
 
     Raises:
         UserError: a file that is no run.
@@ -76,10 +75,9 @@ def read_runs(folder: Path) -> dict[str, dict[str, Tested]]:
             raise UserError(
                 f"{path} is not a run of `benchmark accuracy` ({error}); remove it to run it anew."
             ) from error
-    in_order = sorted(ROWS.values(), key=lambda row: KINDS.index(row.kind))
     return {
-        dataset: {row.name: Tested(row, dataset, rows[row.name]) for row in in_order if row.name in rows}
-        for dataset, rows in sorted(found.items(), reverse=True)
+        dataset: {name: Tested(row, runs[name]) for name, row in rows.get(dataset, {}).items() if name in runs}
+        for dataset, runs in sorted(found.items(), reverse=True)
     }
 
 
