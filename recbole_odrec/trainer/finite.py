@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import cannot_write
+from recbole_odrec.screen import FILE_ONLY
 
 
 def diverged(config: Config, phase: str, epoch: int, what: str) -> UserError:
@@ -56,7 +57,7 @@ def watch(trainer: Trainer) -> None:
             save(epoch, verbose=False, saved_model_file=str(temporary), **kwargs)
             temporary.replace(path)
             if verbose:
-                self.logger.info(f"Saving current: {path}")
+                self.logger.info(f"Saving current: {path}", extra=FILE_ONLY)
         except (OSError, RuntimeError) as error:  # PyTorch's own writer raises the second
             raise cannot_write(path, error if isinstance(error, OSError) else OSError(str(error))) from error
         finally:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from recbole.evaluator.metrics import NDCG
 
 from recbole_odrec.benchmark.accuracy.plots import _Point, _unequalled
@@ -22,26 +23,29 @@ from recbole_odrec.benchmark.accuracy.ranks import (
     unpack,
 )
 from recbole_odrec.benchmark.accuracy.report import summary_table
-from recbole_odrec.benchmark.accuracy.rows import ROWS, STUDENT, TEACHER, Row
+from recbole_odrec.benchmark.accuracy.rows import TEACHER, Row, read_rows
 from recbole_odrec.benchmark.accuracy.tested import read_runs
 from recbole_odrec.cli import main
-from recbole_odrec.config import make_config, teacher_configs
+from recbole_odrec.config import setting_names
+from recbole_odrec.config.resolve import differences, resolve, resolve_teacher
 from recbole_odrec.nn.product import is_quick_in_bfloat16
 
 SMALL = {"hidden_size": 16, "epochs": 2, "readout": "item_attention", "repeat_scores": True, "train_batch_size": 256}
 
 
-@pytest.fixture
-def only_rows() -> Iterator[Callable[..., None]]:
-    """Puts a test's rows in the place of the table's; theirs come back in their order."""
-    before = dict(ROWS)
+STUDENT = "student"
+DATA = {"USER_ID_FIELD": "session_id", "benchmark_filename": ["train", "valid", "test"]}
+EVALUATION = {"metrics": ["Recall", "MRR", "NDCG"], "topk": [5, 10, 20], "valid_metric": "NDCG@10"}
+RESULTS = Path(__file__).parents[2] / "results"
+ROWS = read_rows(RESULTS / "accuracy" / "rows")
+ALL_ROWS = [row for of_one in ROWS.values() for row in of_one.values()]
 
-    def replace(*rows: Row) -> None:
-        ROWS.clear()
-        ROWS.update({row.name: row for row in rows})
 
-    yield replace
-    replace(*before.values())
+def write_row(name: str, **values: object) -> None:
+    """A row of the data set `ml` in the folder `out`."""
+    path = Path(f"out/accuracy/rows/ml/{name}.yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump({"place": 1, **values}))
 
 
 def run_of(folder: Path, name: str, seed: int) -> dict:
@@ -87,24 +91,16 @@ def test_ranks_survive_their_text() -> None:
     np.testing.assert_array_equal(unpack(pack(ranks)), ranks)
 
 
-def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows, capsys) -> None:
+def test_runs_are_made_once_and_tables_come_from_them(write_sessions, capsys) -> None:
     write_sessions("data", n_users=80, n_films=24)
-    data = {"USER_ID_FIELD": "session_id", "benchmark_filename": ["train", "valid", "test"]}
+    ours = {**DATA, **EVALUATION, **SMALL}
     baseline = {"epochs": 2, "enable_amp": True, "train_neg_sample_args": None, "embedding_size": 16, "hidden_size": 16}
-    rows = (
-        Row(TEACHER, "Teacher", "SASRecTeacher", {**data, **SMALL}, is_bold=True),
-        Row(
-            STUDENT,
-            "Student",
-            "ODRec",
-            {**data, **SMALL, "table": "codes", "init_from_teacher": True, "compression_rate": 2},
-            {"ml": {"kd_weight": 0.25, "compression_rate": 3}, "other": {"kd_weight": 0.75}},
-            TEACHER,
-            is_bold=True,
-        ),
-        Row("gru4rec", "GRU4Rec", "GRU4Rec", {**data, **baseline}),
-    )
-    only_rows(*rows)
+    codes = {"table": "codes", "init_from_teacher": True, "compression_rate": 2, "kd_weight": 0.25}
+    taught = {"teachers": [{"row": TEACHER}], "settings": {**ours, **codes}}
+    write_row(TEACHER, title="Teacher", model="SASRecTeacher", settings=ours, is_bold=True)
+    write_row(STUDENT, title="Student", model="ODRec", is_bold=True, **taught)
+    write_row("gru4rec", title="GRU4Rec", model="GRU4Rec", settings={**DATA, **EVALUATION, **baseline})
+    rows = [read_rows(Path("out/accuracy/rows"))["ml"][name] for name in (TEACHER, STUDENT, "gru4rec")]
     words = ["benchmark", "accuracy", "--datasets", "ml", "--data_path", "data", "--no_progress", "--output", "out"]
     assert main([*words, "--seeds", "1", "2"]) == 0
     folder = Path("out/accuracy/ml")
@@ -128,7 +124,7 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows,
         assert tested["data"]["cases"][:2] == [trained + valid, valid]
     assert run_of(folder, "gru4rec", 1)["config"]["enable_amp"] == is_quick_in_bfloat16(torch.device("cpu"))
     config = run_of(folder, STUDENT, 1)["config"]
-    assert (config["kd_weight"], config["compression_rate"]) == (0.25, 2)  # the data set's; a row's own goes over it
+    assert (config["kd_weight"], config["compression_rate"]) == (0.25, 2)
     written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     text = Path("out/README.md").read_text()
     student = json.loads((folder / f"{STUDENT}.seed-1.json").read_text())
@@ -182,19 +178,17 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, only_rows,
 
 
 def test_the_picture_joins_what_nothing_as_small_equals() -> None:
-    points = [_Point(ROWS[TEACHER], "teacher", size, ndcg) for size, ndcg in ((4, 3), (1, 2), (2, 2), (2, 1), (4, 4))]
+    points = [_Point(ALL_ROWS[0], "teacher", size, ndcg) for size, ndcg in ((4, 3), (1, 2), (2, 2), (2, 1), (4, 4))]
     assert [(point.size, point.ndcg) for point in _unequalled(points)] == [(1, 2), (4, 4)]
 
 
-def test_several_teachers_of_a_student_are_a_row(write_sessions, only_rows) -> None:
+def test_several_teachers_of_a_student_are_a_row(write_sessions) -> None:
     write_sessions("data", n_users=40, n_films=12)
-    data = {"USER_ID_FIELD": "session_id", "benchmark_filename": ["train", "valid", "test"]}
-    settings = {**data, **SMALL, "compression_rate": 2, "n_teachers": 2}
-    only_rows(
-        Row(TEACHER, "Teacher", "SASRecTeacher", {**data, **SMALL}, is_bold=True),
-        Row("both", "Both", "SASRecTeacher", teaches="taught", is_aside=True),
-        Row("taught", "Taught", "ODRec", settings, teacher=TEACHER),
-    )
+    ours = {**DATA, **EVALUATION, **SMALL}
+    write_row(TEACHER, title="Teacher", model="SASRecTeacher", settings=ours, is_bold=True)
+    write_row("both", title="Both", model="SASRecTeacher", teaches="taught", is_aside=True)
+    teachers = [{"row": TEACHER, "seeds": 2}]
+    write_row("taught", title="Taught", model="ODRec", settings={**ours, "compression_rate": 2}, teachers=teachers)
     words = ["benchmark", "accuracy", "--datasets", "ml", "--data_path", "data", "--no_progress", "--output", "out"]
     assert main([*words, "--rows", "both", "--seeds", "1"]) == 0
     folder = Path("out/accuracy/ml")
@@ -219,42 +213,81 @@ def test_several_teachers_of_a_student_are_a_row(write_sessions, only_rows) -> N
     ("words", "message"),
     [
         (["--rows", "odrec-30"], "no row `odrec-30` (did you mean `odrec-30x`?)"),
-        (["--datasets", "absent"], "dataset/absent does not exist: write it with `recbole-odrec convert"),
+        (["--datasets", "tmal"], "no data set `tmal` (did you mean `tmall`?)"),
+        (["--datasets", "tmall"], "dataset/tmall does not exist: write it with `recbole-odrec convert"),
         (["--tables_only"], "no tested run under results/accuracy: run `recbole-odrec benchmark accuracy` first."),
+        (["--output", "elsewhere"], "no row under elsewhere/accuracy/rows"),
     ],
 )
 def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:
+    shutil.copytree(RESULTS / "accuracy" / "rows", "results/accuracy/rows")
+    before = sorted(Path("results").rglob("*"))
     assert main(["benchmark", "accuracy", *words]) == 2
     assert message in capsys.readouterr().err
-    assert not Path("results").exists()
+    assert sorted(Path("results").rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"title": "A", "modle": "ODRec"}, "unknown key `modle` (did you mean `model`?)."),
+        ({"title": "A"}, "a.yaml is not a row of `benchmark accuracy`"),
+        (
+            {"title": "A", "model": "ODRec", "teachers": [{"row": "b"}]},
+            "ml/a.yaml names the row `b`, which is not there",
+        ),
+    ],
+)
+def test_a_file_that_is_no_row_is_one_line(values: dict, message: str, capsys) -> None:
+    write_row("a", **values)
+    assert main(["benchmark", "accuracy", "--output", "out"]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ALL_ROWS if not row.teaches], ids=lambda row: f"{row.dataset}-{row.name}"
+)
+def test_a_row_is_complete_and_is_what_its_runs_had(row: Row) -> None:
+    """It resolves, leaves no key to a default that may change, and names the results beside it."""
+    files = {"teachers": [{"checkpoint": "x"} for _ in row.teachers]} if row.teachers else {}
+    values = resolve(row.model, row.dataset, config_dict={**row.settings, **files}).values
+    of_runs = {"seed", "refit_epochs", "teachers"}  # what a run adds to its settings
+    assert {name for name in setting_names(row.model) if name in values} - of_runs <= row.settings.keys()
+    assert not row.settings.keys() - values.keys()
+    runs = sorted((RESULTS / "accuracy" / row.dataset).glob(f"{row.name}.*.json"))
+    assert len(runs) >= 2
+    # bfloat16 where it is fast; RecBole writes out a None
+    of_machine = {"score_dtype", "enable_amp", "train_neg_sample_args"}
+    for run in runs:
+        had = json.loads(run.read_text())["config"]
+        kept = had.keys() & row.settings.keys() - of_machine
+        assert {key: had[key] for key in kept} == {key: row.settings[key] for key in kept}, run.name
+
+
+def test_every_result_has_its_row() -> None:
+    runs = [path.relative_to(RESULTS / "accuracy") for path in (RESULTS / "accuracy").glob("*/*.json")]
+    assert {(run.parent.name, run.name.split(".")[0]) for run in runs} == {(row.dataset, row.name) for row in ALL_ROWS}
 
 
 @pytest.mark.parametrize(("dataset", "student"), [("tmall", "codes-30x-2"), ("retailrocket", "codes-30x-gru")])
-def test_the_default_of_a_data_set_is_what_its_row_measured(
-    dataset: str, student: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Student and teachers: as the recipe has them and as the committed runs had them."""
-    monkeypatch.setattr("recbole_odrec.config.is_quick_in_bfloat16", lambda device: True)  # as the runs' machine was
-    folder = Path(__file__).parents[2] / "results" / "accuracy" / dataset
-    row, common = ROWS[student], {"metrics": ["Recall", "MRR", "NDCG"], "topk": [5, 10, 20], "valid_metric": "NDCG@10"}
-    config = make_config("ODRec", dataset, config_dict=common)
-    first, beside = config["teachers"]
-    weights = json.loads((folder / f"{student}.seed-1.json").read_text())["config"]["teacher_weights"]
-    assert weights[0] / weights[1] == first.get("weight", 1) / beside.get("weight", 1)
-    # A row's student has its teachers from their checkpoints: which they are, the row says.
-    assert (ROWS[row.teacher].model, ROWS[row.beside[0]].model) == (first["model"], beside["model"])
-    defaults = dict(zip((row.name, row.teacher, row.beside[0]), (config, *teacher_configs(config)), strict=True))
-    of_phases = {"refit_epochs", "seed", "teachers", "starts_from"}
-    for name, default in defaults.items():
-        run = json.loads((folder / f"{name}.seed-1.json").read_text())["config"]
-        kept = [key for key in run.keys() - of_phases if key in default]  # version 0.1.0 wrote other tables' keys too
-        assert {key: default[key] for key in kept} == {key: run[key] for key in kept}
+def test_the_default_of_a_data_set_is_what_its_row_measured(dataset: str, student: str) -> None:
+    """Student and teachers: as the recipe has them and as their rows have them."""
+    row = ROWS[dataset][student]
+    default = resolve("ODRec", dataset, config_dict=EVALUATION)
+    first, beside = default.values["teachers"]
+    assert row.teachers[0].weight / row.teachers[1].weight == first.get("weight", 1) / beside.get("weight", 1)
+    of_teachers = [resolve_teacher(default, entry["model"], differences(entry)) for entry in (first, beside)]
+    for name, found in zip((student, *(one.row for one in row.teachers)), (default, *of_teachers), strict=True):
+        measured = ROWS[dataset][name]
+        assert measured.model == found.model
+        kept = measured.settings.keys() & set(setting_names(measured.model)) - {"recipe", "starts_from"}
+        assert {key: found.values[key] for key in kept} == {key: measured.settings[key] for key in kept}
 
 
 def test_the_readme_shows_the_results_there_are() -> None:
     """`results/README.md` is what the run files say today, and README's short table is part of it."""
     root = Path(__file__).parents[2]
-    tested = read_runs(root / "results" / "accuracy")
+    tested = read_runs(ROWS, root / "results" / "accuracy")
     summary = list(summary_table(tested))
     assert len(summary) > 40
     assert "\n" + "\n".join(summary) + "\n" in (root / "results" / "README.md").read_text()
