@@ -61,7 +61,7 @@ def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
     return finish(config, run_dir, {"model": report})
 
 
-def _build(config: Config, train_data: Any) -> torch.nn.Module:
+def _build(config: Config, train_data: Any) -> Any:
     """The model; one that looks into the rows of its data set finds none where sessions are whole."""
     try:
         model = build_model(config, train_data)

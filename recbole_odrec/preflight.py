@@ -57,7 +57,7 @@ class _Rehearsal(Trainer):
 
 
 def preflight(
-    config: Config, model: nn.Module, train_data: Any, valid_data: Any, test_data: Any, loss: Loss | None = None
+    config: Config, model: Any, train_data: Any, valid_data: Any, test_data: Any, loss: Loss | None = None
 ) -> None:
     """Runs the first batch of training, validation and test: loss, scores, metrics.
 

@@ -10,7 +10,7 @@ from recbole_odrec.data.session_file import N_GIVEN
 from recbole_odrec.errors import UserError
 
 # RecBole neither filters nor splits benchmark files, which are split already. Key -> values that ask for nothing.
-_TABLES_ONLY: dict[str, tuple[Any, ...]] = {
+_TABLES_ONLY: dict[str, Any] = {
     **dict.fromkeys(("rm_dup_inter", "val_interval")),
     **dict.fromkeys(("user_inter_num_interval", "item_inter_num_interval"), ("[0,inf)", "[1,inf)")),
 }
