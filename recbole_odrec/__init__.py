@@ -30,7 +30,7 @@ _HOMES = {
 }
 
 __all__ = ["DistillationTrainer", "GRU4RecTeacher", "ODRec", "SASRecTeacher", "SemiTensorTrainEmbedding", "run"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,8 @@ MENDS: dict[str, Mend] = {}  # name of a module -> what is done around its impor
 class MissingError(UserError, ModuleNotFoundError):
     """What RecBole needs is not installed, or not in a release that it works with; the message says what to run."""
 
-    __init__ = ModuleNotFoundError.__init__
+    def __init__(self, message: str, name: str) -> None:
+        ModuleNotFoundError.__init__(self, message, name=name)
 
 
 def _around(*modules: str) -> Callable[[Callable[[ModuleType], Iterator[None]]], Mend]:
