@@ -58,7 +58,8 @@ def recbole_model_keys(model: str) -> set[str]:
 @cache
 def recbole_keys() -> set[str]:
     """Keys of all of RecBole's property files: one file of settings may serve several of its models."""
-    return {key for path in (Path(str(recbole.__file__)).parent / "properties").rglob("*.yaml") for key in _read_once(path)}
+    folder = Path(str(recbole.__file__)).parent / "properties"
+    return {key for path in folder.rglob("*.yaml") for key in _read_once(path)}
 
 
 def _read(path: Path) -> dict[str, Any]:
