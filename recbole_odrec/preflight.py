@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -11,18 +11,16 @@ import recbole.trainer
 import torch
 from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader
-from recbole.data.interaction import Interaction
 from recbole.evaluator import Evaluator
 from recbole.trainer import Trainer
 from recbole.utils import ModelType
-from torch import Tensor, nn
+from torch import nn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.trainer import checkpoint
+from recbole_odrec.trainer.finite import Loss
 from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.topk_collector import TopKCollector
-
-Loss = Callable[[Interaction], Tensor | tuple[Tensor, ...]]
 
 # Kinds of model whose training is a loss of a batch, and which can score before it.
 _BY_BATCHES = (ModelType.SEQUENTIAL, ModelType.GENERAL, ModelType.CONTEXT)

@@ -24,7 +24,8 @@ from recbole_odrec.registry import OUR_MODELS
 from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.trainer.distillation import DistillationTrainer
 from recbole_odrec.trainer.objectives import needs_teacher
-from recbole_odrec.trainer.resumable import ResumableTrainer, phase_log
+from recbole_odrec.trainer.phase_log import phase_log
+from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.teacher_phase import provide_teacher
 from recbole_odrec.trainer.teacher_plan import TeacherPlan, plan_teachers, start_of_plans
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MethodType
 from typing import Any
 
 import torch
 from recbole.config import Config
+from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 from torch import Tensor, nn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import cannot_write
 from recbole_odrec.screen import FILE_ONLY
+
+Loss = Callable[[Interaction], Tensor | tuple[Tensor, ...]]
 
 
 def diverged(config: Config, phase: str, epoch: int, what: str) -> UserError:
@@ -31,6 +34,17 @@ def check_loss(config: Config, phase: str, epoch: int, parts: Mapping[str, Tenso
     if broken:
         shown = ", ".join(f"{name} is {value}" for name, value in broken.items())
         raise diverged(config, phase, epoch, f"the loss has failed ({shown})")
+
+
+def checked(loss: Loss, names: tuple[str, ...], config: Config, phase: str, epoch: int) -> Loss:
+    """The loss of a batch, each part of it looked at before it is followed."""
+
+    def parts_of(interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
+        parts = loss(interaction)
+        check_loss(config, phase, epoch, dict(zip(names, parts if isinstance(parts, tuple) else (parts,), strict=True)))
+        return parts
+
+    return parts_of
 
 
 def check_weights(config: Config, phase: str, epoch: int, model: nn.Module) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from recbole.config import Config
-from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 from recbole.utils import get_local_time, set_color
 from torch import Tensor, nn
@@ -19,29 +16,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recbole_odrec.data.eval_loader import BoundedEvalLoader
 from recbole_odrec.errors import UserError
-from recbole_odrec.files import stop_at_errors
 from recbole_odrec.screen import FILE_ONLY
 from recbole_odrec.trainer import checkpoint
-from recbole_odrec.trainer.finite import check_loss, check_weights
+from recbole_odrec.trainer.finite import check_weights, checked
 from recbole_odrec.trainer.topk_collector import TopKCollector
-
-
-@contextmanager
-def phase_log(run_dir: Path, phase: str) -> Iterator[None]:
-    """A log file of this phase's own while it lasts.
-
-    RecBole names a trainer's TensorBoard folder after the first log file it finds, so the phase gets that too.
-    """
-    logger = logging.getLogger()
-    handler = logging.FileHandler(run_dir / f"{run_dir.name}-{phase}.log", encoding="utf-8")
-    stop_at_errors(handler)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.handlers.insert(0, handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
 
 
 class ResumableTrainer(Trainer):
@@ -153,19 +131,12 @@ class ResumableTrainer(Trainer):
         train_data.generator.manual_seed(self.config["seed"] + epoch_idx)
         self._steps_an_epoch = len(train_data)
         self._step = epoch_idx * self._steps_an_epoch
-        parts_of = loss_func or self.model.calculate_loss
-
-        def watched(interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
-            loss = parts_of(interaction)
-            parts = zip(self.loss_names, loss if isinstance(loss, tuple) else (loss,), strict=True)
-            check_loss(self.config, self.phase, epoch_idx, dict(parts))
-            return loss
-
         start = perf_counter()
-        total = super()._train_epoch(train_data, epoch_idx, watched, show_progress)
+        loss_func = checked(loss_func or self.model.calculate_loss, self.loss_names, self.config, self.phase, epoch_idx)
+        total = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         check_weights(self.config, self.phase, epoch_idx, self.model)
         self.epoch_seconds.append(perf_counter() - start)
-        means = tuple(part / len(train_data) for part in (total if isinstance(total, tuple) else (total,)))
+        means = tuple(part / self._steps_an_epoch for part in (total if isinstance(total, tuple) else (total,)))
         self.loss_history.append(dict(zip(self.loss_names, means, strict=True)))
         return means
 
@@ -214,10 +185,8 @@ class ResumableTrainer(Trainer):
 
     def _training_state(self) -> dict[str, Any]:
         """State beside the model's that training needs; subclasses add theirs."""
-        state = {"optimizer": self.optimizer.state_dict(), "state_dict": self.model.state_dict()}
-        if self.average is not None:
-            state["average"] = self.average.state_dict()
-        return state
+        average = {} if self.average is None else {"average": self.average.state_dict()}
+        return {"optimizer": self.optimizer.state_dict(), "state_dict": self.model.state_dict(), **average}
 
     def _load_training_state(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["state_dict"])

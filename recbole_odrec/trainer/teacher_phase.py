@@ -20,7 +20,8 @@ from recbole_odrec.files import write_atomically
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.trainer import checkpoint
-from recbole_odrec.trainer.resumable import ResumableTrainer, phase_log
+from recbole_odrec.trainer.phase_log import phase_log
+from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.teacher_plan import TeacherPlan, plan_teachers, served, start_of_plans
 
 Source = Literal["trained", "cache", "checkpoint"]
