@@ -26,7 +26,7 @@ LAYERS = (
     ("trainer", "run_folder", "evaluation", "result", "summary", "keys"),
     ("registration", "config_hook"),
     ("import_hooks",),
-    ("phases",),
+    ("preflight", "phases"),
     ("baseline",),
     ("quick_start",),
     ("bundle",),
