@@ -43,8 +43,7 @@ class ResumableTrainer(Trainer):
 
     def __init__(self, config: Config, model: nn.Module, run_dir: Path | None = None, phase: str = "train") -> None:
         super().__init__(config, model)
-        if run_dir is None:
-            run_dir = Path(config["checkpoint_dir"]) / f"{config['model']}-{get_local_time()}"
+        run_dir = run_dir or Path(config["checkpoint_dir"]) / f"{config['model']}-{get_local_time()}"
         self.eval_collector = TopKCollector(config)
         self.phase, self.run_dir = phase, Path(run_dir)
         self.best_file, self.last_file = (self.run_dir / phase / f"{name}.pth" for name in ("best", "last"))
@@ -217,12 +216,14 @@ class ResumableTrainer(Trainer):
         return True
 
     def resume_checkpoint(self, resume_file: str | Path) -> None:
-        """Loads a `last.pth`: weights, optimizer, counters, random generators.
+        """Loads a `last.pth`, or the one beside a `best.pth`: weights, optimizer, counters, random generators.
 
         Raises:
             UserError: the file is unreadable or of another model.
         """
         state = checkpoint.load(Path(resume_file))
+        if "training" not in state and (last := Path(resume_file).with_name(self.last_file.name)).is_file():
+            resume_file, state = last, checkpoint.load(last)  # a script has RecBole's `saved_model_file`: the best
         if state["model"] != type(self.model).__name__ or "training" not in state:
             raise UserError(f"{resume_file} is not a last.pth of {type(self.model).__name__}.")
         self._load_training_state(state["training"])

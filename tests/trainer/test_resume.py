@@ -12,7 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer
 
+from recbole_odrec.data.window_loader import SessionWindowLoader
+from recbole_odrec.errors import UserError
 from recbole_odrec.trainer import checkpoint
 
 EPOCHS = 5
@@ -98,3 +102,18 @@ def test_a_kill_between_the_phases_and_after_the_last_epoch(
     for file in (run_dir / "student").iterdir():
         file.unlink()
     assert numbers(finish(folder, small_data, "--resume")) == numbers(result)
+
+
+def test_a_script_that_resumes_from_the_best_file_goes_on_after_the_last_epoch(small_config) -> None:
+    """RecBole's `resume_checkpoint(trainer.saved_model_file)`, of a run whose last epoch was not its best."""
+    config = small_config("SASRecTeacher", epochs=1)
+    train_data, valid_data, _ = data_preparation(config, create_dataset(config))
+    model = get_model("SASRecTeacher")(config, train_data._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], "SASRecTeacher")(config, model)
+    trainer.fit(SessionWindowLoader(config, train_data._dataset), valid_data)
+    again = get_trainer(config["MODEL_TYPE"], "SASRecTeacher")(config, model)
+    again.resume_checkpoint(trainer.saved_model_file)
+    assert (again.start_epoch, again.best_valid_score) == (1, trainer.best_valid_score)
+    trainer.last_file.unlink()
+    with pytest.raises(UserError, match=r"best.pth is not a last.pth"):
+        again.resume_checkpoint(trainer.saved_model_file)
