@@ -50,7 +50,7 @@ def check_evaluation(values: Mapping[str, Any], is_sequential: bool) -> None:
                 rule.holds(values["eval_args"][key]), f"{key} in eval_args", values["eval_args"][key], rule.expected
             )
     if is_sequential:
-        order = values["eval_args"].get("order", "RO")
+        order = values["eval_args"].get("order", "none given, which is RO to RecBole")
         require(order == "TO", "order in eval_args", order, "TO: a sequential model learns from the order of time")
         require(values["repeatable"] is True, "repeatable", values["repeatable"], "True: sessions repeat items")
     metrics = [values["metrics"]] if isinstance(values["metrics"], str) else values["metrics"]

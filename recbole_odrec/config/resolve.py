@@ -135,8 +135,9 @@ def _refuse_old_keys(given: Mapping[str, Any], teachers: Sequence[Mapping[str, A
     asked = " ".join(f"{key}={given[key]!r}" for key in found)
     try:
         entries = _as_list(given, teachers)
-    except (TypeError, ValueError, AttributeError):
-        entries = [{"model": "SASRecTeacher"}]
+    except (TypeError, ValueError, AttributeError):  # values that 0.1 refused too: there is nothing to write anew
+        example = "[{model: SASRecTeacher, n_layers: 2}, {model: GRU4RecTeacher, weight: 0.5}, {checkpoint: FILE}]"
+        raise UserError(f"{asked}: teachers are one list now, an entry each: teachers: {example}.") from None
     written = yaml.safe_dump(entries, default_flow_style=True, sort_keys=False, width=10**6).strip()
     raise UserError(f'{asked} is written --teachers="{written}" now (in a file: teachers: {written}).')
 

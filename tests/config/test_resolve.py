@@ -218,3 +218,16 @@ def test_keys_of_the_version_before_say_how_they_are_written_now(
     assert len(make_config("ODRec", dataset, config_dict=kept, arguments=[f"--teachers={written}"])["teachers"]) == len(
         entries
     )
+
+
+@pytest.mark.parametrize(
+    "old", [{"second_teacher": "GRU4RecTeacher"}, {"teacher_weights": [1, 2]}, {"n_teachers": "a"}]
+)
+def test_an_old_key_of_no_sense_is_not_written_as_another_list(old: dict[str, Any]) -> None:
+    """A list without the teacher that was asked for would be the wrong advice."""
+    with pytest.raises(UserError) as error:
+        make_config("ODRec", "ml-100k", config_dict=old)
+    ((key, value),) = old.items()
+    text = str(error.value)
+    assert text.startswith(f"{key}={value!r}: teachers are one list now, an entry each: teachers: [{{model: ")
+    assert '--teachers="' not in text

@@ -59,6 +59,10 @@ def _refused(model: str, values: dict[str, Any]) -> str:
         ({"eval_args": {"modes": "full"}}, "eval_args={'modes': 'full'}, expected a dictionary of split"),
         ({"eval_args": {"order": "RO"}}, "order in eval_args='RO', expected TO: a sequential model learns"),
         (
+            {"eval_args": {"mode": "uni20"}},
+            "order in eval_args='none given, which is RO to RecBole', expected TO: a seq",
+        ),
+        (
             {"eval_args": {"order": "TO", "mode": "uni"}},
             "mode in eval_args='uni', expected full, labeled, uniN or popN",
         ),
