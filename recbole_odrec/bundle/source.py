@@ -100,8 +100,10 @@ def _rebuild_config(state: dict[str, Any], path: Path, data_path: str | None) ->
     given = {"use_gpu": False, "show_progress": False, "state": "ERROR", "train_neg_sample_args": None}
     if name not in OUR_MODELS:
         given["metrics"] = stored.get("metrics", ["Recall"])
-    folder = data_path if data_path is not None else str(Path(stored.get("data_path") or ".").parent)
-    config = make_config(name, dataset, config_dict={**given, "data_path": folder})
+    folder = Path(str(stored.get("data_path") or "."))
+    if data_path is not None or folder.is_dir() or dataset != "ml-100k":  # that one comes with RecBole, wherever it is
+        given["data_path"] = data_path if data_path is not None else str(folder.parent)
+    config = make_config(name, dataset, config_dict=given)
     for key, value in stored.items():
         if key not in _NOT_TAKEN and is_plain(value) and is_plain(config.final_config_dict.get(key)):
             config[key] = value

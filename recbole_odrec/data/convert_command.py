@@ -54,6 +54,25 @@ def _parser() -> CommandParser:
     return parser
 
 
+# Options that belong to some sources alone, and which; another source would ignore them without a word.
+_BELONG = {
+    "test_prefixes": ("train_sessions",),
+    "test_pickle": ("train_pickle",),
+    **dict.fromkeys(("session_field", "item_field", "time_field", "min_item_count"), ("inter",)),
+}
+
+
+def _refuse_ignored(asked: Namespace, source: str) -> None:
+    usual = _parser().get_default
+    for option, sources in _BELONG.items():
+        if source not in sources and getattr(asked, option) != usual(option):
+            raise UserError(f"--{option} belongs to --{sources[0]}, and --{source} is given: leave it out.")
+    if (asked.test_prefixes or asked.test_pickle) and asked.test_share != usual("test_share"):
+        raise UserError(f"--test_share {asked.test_share:g}, and the test sessions are given: leave it out.")
+    if asked.min_item_count < 1:
+        raise UserError(f"--min_item_count {asked.min_item_count}, expected a number from 1.")
+
+
 def _read(asked: Namespace) -> tuple[SourceSessions, SourceSessions | None]:
     """Training and test sessions of the one source that was given."""
     given = [name for name in ("train_sessions", "train_pickle", "inter") if getattr(asked, name)]
@@ -63,6 +82,7 @@ def _read(asked: Namespace) -> tuple[SourceSessions, SourceSessions | None]:
         )
     if asked.max_length is not None and (not asked.expand or asked.max_length < 1):
         raise UserError(f"--max_length {asked.max_length}, expected a number from 1, together with --expand.")
+    _refuse_ignored(asked, given[0])
     if given == ["train_sessions"]:
         test = asked.test_prefixes and read_plain_cases(asked.test_prefixes)
         return read_plain_sessions(asked.train_sessions), test

@@ -227,3 +227,27 @@ def test_convert_takes_finite_times_alone(capsys, word: str) -> None:
     Path("t.inter").write_text(f"session_id:token\titem_id:token\ttimestamp:float\ns\ta\t1\ns\tb\t{word}\n")
     assert convert("--name", "t", "--inter", "t.inter") == 2
     assert "t.inter, line 3: `timestamp`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--inter", "t.inter", "--test_prefixes", "t.txt"),
+            "--test_prefixes belongs to --train_sessions, and --inter",
+        ),
+        (("--train_pickle", "t.pkl", "--test_prefixes", "t.txt"), "and --train_pickle is given: leave it out."),
+        (("--train_sessions", "t.txt", "--test_pickle", "t.pkl"), "--test_pickle belongs to --train_pickle, and"),
+        (("--train_sessions", "t.txt", "--min_item_count", "5"), "--min_item_count belongs to --inter, and"),
+        (("--train_pickle", "t.pkl", "--time_field", "when"), "--time_field belongs to --inter, and --train_pickle"),
+        (
+            ("--train_pickle", "t.pkl", "--test_pickle", "t.pkl", "--test_share", "0.3"),
+            "--test_share 0.3, and the test",
+        ),
+        (("--inter", "t.inter", "--min_item_count", "-4"), "--min_item_count -4, expected a number from 1."),
+    ],
+)
+def test_an_option_that_the_source_would_ignore_is_refused(capsys, words: tuple[str, ...], message: str) -> None:
+    assert convert("--name", "t", *words) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("t").exists()

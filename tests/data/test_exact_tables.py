@@ -52,6 +52,17 @@ def test_missing_files_are_named(small_config, tmp_path: Path) -> None:
         SessionDataset(small_config(benchmark_filename=["train", "test"]))
 
 
+@pytest.mark.parametrize("model", ["GRU4RecTeacher", "BPR"])
+def test_a_data_set_of_recboles_name_is_read_from_the_folder_given(tmp_path: Path, model: str) -> None:
+    given, own = make_config(model, "ml-100k", config_dict={"data_path": str(tmp_path)}), make_config(model, "ml-100k")
+    assert [path.parent for path in interaction_files(own)] != [tmp_path / "ml-100k"]
+    with pytest.raises(UserError, match=r"ml-100k\.inter does not exist.*--data_path"):
+        interaction_files(given)
+    (tmp_path / "ml-100k").mkdir()
+    (tmp_path / "ml-100k" / "ml-100k.inter").touch()
+    assert interaction_files(given) == [tmp_path / "ml-100k" / "ml-100k.inter"]
+
+
 # ---------------------------------------------------------------------- values as they stand, rows in exact order
 
 
