@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def hook_properties(kind: Any) -> None:
         self.internal_config_dict.update(found.defaults)
         self.variable_config_dict = self.external_config_dict = dict(found.given)
         if "data_path" in found.given:  # RecBole reads the ml-100k that comes with it, whatever folder is given
-            self["data_path"] = os.path.join(found.given["data_path"], found.dataset)
+            self["data_path"] = str(Path(found.given["data_path"]) / found.dataset)
         settle_score_dtype(self)
 
     @functools.wraps(convert)

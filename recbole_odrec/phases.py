@@ -12,10 +12,11 @@ from recbole.config import Config
 from recbole.utils import init_seed
 from torch import Tensor
 
+from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
 from recbole_odrec.files import write_atomically, write_json
 from recbole_odrec.nn.product import is_quick_in_bfloat16
-from recbole_odrec.registry import model_class
+from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.result import parameter_report, versions
 from recbole_odrec.screen import FILE_ONLY, data_lines, open_log
 from recbole_odrec.trainer import checkpoint
@@ -25,7 +26,13 @@ from recbole_odrec.trainer.resumable import ResumableTrainer
 def build_model(config: Config, train_data: Any) -> Any:
     """The untrained model, of this configuration's seed, on its device."""
     init_seed(config["seed"], config["reproducibility"])
-    return model_class(config["model"])(config, train_data._dataset).to(config["device"])
+    try:
+        return model_class(config["model"])(config, train_data._dataset).to(config["device"])
+    except (RuntimeError, MemoryError) as error:  # of RecBole's, `baseline` says more
+        if config["model"] not in OUR_MODELS:
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{config['model']} cannot be built at these sizes ({reason}): choose smaller ones.") from error
 
 
 def start_logging(config: Config, train_data: Any, valid_data: Any, test_data: Any) -> None:

@@ -49,6 +49,9 @@ def check_evaluation(values: Mapping[str, Any], is_sequential: bool) -> None:
             require(
                 rule.holds(values["eval_args"][key]), f"{key} in eval_args", values["eval_args"][key], rule.expected
             )
+    split, group_by = values["eval_args"].get("split") or {}, values["eval_args"].get("group_by", "user")
+    if "RS" not in split and split:
+        require(str(group_by) == "user", "group_by in eval_args", group_by, f"user: {split} splits each user's rows")
     if is_sequential:
         order = values["eval_args"].get("order", "none given, which is RO to RecBole")
         require(order == "TO", "order in eval_args", order, "TO: a sequential model learns from the order of time")

@@ -32,7 +32,7 @@ from recbole_odrec.config.properties import (
     recipe_properties,
 )
 from recbole_odrec.config.reading import plain, read_word, read_yaml
-from recbole_odrec.config.rules import RULES, TEXTS, check_types, check_values
+from recbole_odrec.config.rules import RULES, TEXTS, check_effects, check_types, check_values
 from recbole_odrec.errors import UserError, did_you_mean
 from recbole_odrec.parsing import defaults, parse, require
 from recbole_odrec.registry import OUR_MODELS, model_class
@@ -46,6 +46,7 @@ _RECBOLE_LOAD_COL = {"inter": ["user_id", "item_id"]}
 # the last of them through our script (`baseline`).
 EXTRA_KEYS = {key for name in dir(argument_list) if name.endswith("_arguments") for key in getattr(argument_list, name)}
 EXTRA_KEYS |= {"encoding", "nproc", "tail_ratio"}
+EXTRA_KEYS -= {"config_file"}  # which nothing reads
 _RECBOLE_KEYS = {
     *("reg_weight", "mask_ratio", "reorder_ratio", "crop_ratio", "accum", "cin", "contrast", "eta", "feature_num"),
     *("has_residual", "hidden_dimension", "mf_embedding_size", "mixed", "norm", "sim", "token_num_threshold"),
@@ -156,6 +157,7 @@ def resolve_model(
     typed = {field.name for part in settings for field in fields(part)} | RULES.keys()
     check_types({key: value for key, value in given.items() if key not in typed}, base, is_strict=is_ours)
     check_values(result.values, is_ours, is_sequential)
+    check_effects({key: given[key] for key in given.keys() - lent}, base, is_ours)
     parsed = {part: parse(part, result.values) for part in settings}
     if model == "ODRec":
         start, table = parsed[DistillationConfig].init_from_teacher, parts[0]

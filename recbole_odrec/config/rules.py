@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from recbole_odrec.config.evaluation import EVAL_ARGS, check_evaluation
@@ -37,6 +38,8 @@ def _by_key(*rows: tuple[Rule, str]) -> dict[str, Rule]:
     return {key: rule for rule, keys in rows for key in keys.split()}
 
 
+_CLIPPING = table(POSITIVE, "such as {'max_norm': 5, 'norm_type': 2}", "max_norm", "norm_type")
+
 RULES: dict[str, Rule] = _by_key(
     # --- machine and folders
     (FLAG, "use_gpu reproducibility show_progress save_dataset save_dataloaders shuffle"),
@@ -56,7 +59,8 @@ RULES: dict[str, Rule] = _by_key(
     (POSITIVE, "learning_rate"),
     (NOT_NEGATIVE, "weight_decay"),
     (FLAG, "require_pow enable_amp enable_scaler fused_loss bucket_by_length teacher_cache"),
-    (NOTHING | table(POSITIVE, "such as {'max_norm': 5, 'norm_type': 2}", "max_norm", "norm_type"), "clip_grad_norm"),
+    (NOTHING | Rule(lambda value: _CLIPPING.holds(value) and "max_norm" in value, _CLIPPING.expected),
+     "clip_grad_norm"),
     (NOTHING | word("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined"), "transform"),
     (NOTHING | table(ANYTHING, "of distribution, sample_num, alpha, dynamic, candidate_num", "distribution",
                      "sample_num", "alpha", "dynamic", "candidate_num"), "train_neg_sample_args"),
@@ -72,6 +76,7 @@ RULES: dict[str, Rule] = _by_key(
     (whole(1) | list_of(whole(1), "whole numbers from 1"), "topk"),
     (TEXT | list_of(TEXT, "metrics"), "metrics"),
     (TEXT, "valid_metric"),
+    (NOTHING | POSITIVE, "tail_ratio"),
     # --- data
     (TEXT, "field_separator seq_separator USER_ID_FIELD ITEM_ID_FIELD RATING_FIELD TIME_FIELD LABEL_FIELD NEG_PREFIX"),
     (TEXT, "ITEM_LIST_LENGTH_FIELD LIST_SUFFIX POSITION_FIELD HEAD_ENTITY_ID_FIELD TAIL_ENTITY_ID_FIELD"),
@@ -86,6 +91,8 @@ RULES: dict[str, Rule] = _by_key(
     (NOTHING | INTERVAL, "entity_kg_num_interval relation_kg_num_interval"),
     (NOTHING | list_of(TEXT, "columns"), "alias_of_user_id alias_of_item_id alias_of_entity_id alias_of_relation_id"),
     (NOTHING | list_of(TEXT, "columns"), "normalize_field"),
+    (NOTHING | Rule(lambda value: isinstance(value, list) and all(map(TEXT.holds, value)), "a list of columns"),
+     "numerical_features"),
     (NOTHING | FLAG, "normalize_all"),
     (NOTHING | table(ANYTHING, "from a column to a number"), "seq_len threshold preload_weight discretization"),
     (NOTHING | list_of(TEXT, "three names of files, such as ['train', 'valid', 'test']", 3), "benchmark_filename"),
@@ -99,6 +106,13 @@ OURS: dict[str, Rule] = _by_key(
     (Rule(lambda value: value is None, "None: item_skip_prob and session_jump_prob change sessions"), "transform"),
     (whole(1), "eval_step"),
 )  # fmt: skip
+
+# RecBole takes the first from valid_metric, and nothing of ours reads the others.
+_WITHOUT_EFFECT = ("valid_metric_bigger",)
+_WITHOUT_EFFECT_ON_OURS = (
+    *("kg_reverse_r", "entity_kg_num_interval", "relation_kg_num_interval", "alias_of_entity_id"),
+    *("alias_of_relation_id", "require_pow"),
+)
 
 # The words behind `--key=` of these stay as they stand: a folder called 2020, the interval [5,10].
 TEXTS = {key for key, rule in RULES.items() if rule.holds("[0,1]") and not rule.holds(1) and not rule.holds(["a"])}
@@ -117,6 +131,21 @@ def check_values(values: Mapping[str, Any], is_ours: bool, is_sequential: bool) 
         if key.endswith(("dropout_prob", "drop_ratio")) and is_number(value):
             require(0 <= value < 1, key, value, "a number in [0, 1)")
     check_evaluation(values, is_sequential)
+
+
+def check_effects(given: Mapping[str, Any], defaults: Mapping[str, Any], is_ours: bool) -> None:
+    """Refuses what would be recorded and ignored.
+
+    Raises:
+        UserError: the key and its value.
+    """
+    for key in (*_WITHOUT_EFFECT, *(_WITHOUT_EFFECT_ON_OURS if is_ours else ())):
+        value = given.get(key)
+        if (value and value != defaults.get(key)) or (value is False and defaults.get(key) is True):
+            raise UserError(f"{key}={value!r} has no effect on {'our models' if is_ours else 'a run'}: leave it out.")
+    for key in ("dataset_save_path", "dataloaders_save_path"):
+        if is_ours and given.get(key) and not Path(given[key]).is_file():
+            raise UserError(f"{key}={given[key]!r} does not exist: leave it out, and data are read anew.")
 
 
 def check_types(given: Mapping[str, Any], defaults: Mapping[str, Any], is_strict: bool) -> None:

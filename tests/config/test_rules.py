@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +109,32 @@ def test_our_models_ask_for_more(values: dict[str, Any], message: str) -> None:
     assert message in _refused("SASRecTeacher", values)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kg_reverse_r": True}, "kg_reverse_r=True has no effect on our models: leave it out"),
+        ({"entity_kg_num_interval": "[5,inf)"}, "entity_kg_num_interval='[5,inf)' has no effect on our models"),
+        ({"alias_of_entity_id": ["x"]}, "alias_of_entity_id=['x'] has no effect on our models"),
+        ({"require_pow": True}, "require_pow=True has no effect on our models"),
+        ({"valid_metric_bigger": False}, "valid_metric_bigger=False has no effect"),
+        ({"dataset_save_path": "absent"}, "dataset_save_path='absent' does not exist"),
+        ({"config_file": "a.yaml"}, "unknown key `config_file` for ODRec"),
+        ({"tail_ratio": "x"}, "tail_ratio='x', expected None or a number above 0"),
+        ({"numerical_features": True}, "numerical_features=True, expected None or a list of columns"),
+        (
+            {"clip_grad_norm": {"norm_type": 2}},
+            "clip_grad_norm={'norm_type': 2}, expected None or a dictionary",
+        ),
+        (
+            {"eval_args": {"order": "TO", "split": {"LS": "valid_and_test"}, "group_by": None}},
+            "group_by in eval_args=None, expected user: {'LS': 'valid_and_test'} splits each user's rows",
+        ),
+    ],
+)
+def test_what_would_be_recorded_and_ignored_is_refused(values: dict[str, Any], message: str) -> None:
+    assert message in _refused("ODRec", values)
+
+
 def test_wandb_must_be_there_for_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recbole_odrec.config.rules.find_spec", lambda name: None)
     message = "log_wandb=True, expected False, or True with the package wandb installed (pip install wandb)"
@@ -135,6 +162,7 @@ def test_the_defaults_of_recboles_models_pass(model: str) -> None:
 )
 def test_a_key_of_words_takes_the_argument_as_it_stands(text: str, value: object) -> None:
     key = "dataset_save_path"
+    Path(str(value)).touch()  # one that is not there is refused
     assert make_config("ODRec", "ml-100k", arguments=[f"--{key}={text}"])[key] == value
 
 

@@ -10,6 +10,7 @@ import torch
 
 from recbole_odrec.baseline import baseline_dataset
 from recbole_odrec.config import make_config
+from recbole_odrec.data.exact_tables import interaction_files
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.errors import UserError
 

@@ -147,7 +147,7 @@ def test_recboles_models_see_the_rows_that_ours_see() -> None:
         ("item_inter_num_interval", "[50, inf)"),
         ("filter_inter_by_user_or_item", True),
         ("eval_args", {"split": {"RS": [0.5, 0.2, 0.3]}, "order": "TO", "mode": "full"}),
-        ("eval_args", {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full", "group_by": "none"}),
+        ("eval_args", {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "TO", "mode": "full", "group_by": "none"}),
         ("seq_len", {"other": 3}),
         ("threshold", {"rating": 3}),
         ("normalize_all", True),
