@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import yaml
+from recbole.utils import argument_list
 
 from recbole_odrec.config.kinds import POSITIVE, TEXT, whole
 from recbole_odrec.config.layers import Resolved, known_keys, resolve_model
@@ -16,6 +17,10 @@ from recbole_odrec.parsing import require
 
 # Both phases must agree on these: the rows, the metric that selects, where things go.
 _SHARED_KEYS = ("MAX_ITEM_LIST_LENGTH", "eval_args", "metrics", "topk", "valid_metric", "eval_batch_size", "repeatable")
+
+# What a teacher cannot differ in: data, evaluation and machine are the run's.
+_OF_THE_RUN = {*argument_list.general_arguments, *argument_list.evaluation_arguments, *argument_list.dataset_arguments}
+_OF_THE_RUN -= {"seed", "reproducibility"}
 
 
 def resolve(
@@ -116,6 +121,9 @@ def _written_out(entries: Any, dataset: str, of_every_one: Mapping[str, Any]) ->
                 raise UserError(f"teacher {number} is a file, which says what it is: leave {', '.join(others)} out.")
             written.append(entry)
         else:
+            shared = sorted(entry.keys() & _OF_THE_RUN)
+            if shared:
+                raise UserError(f"teacher {number} cannot differ in {', '.join(shared)}: leave it to the run itself.")
             model = entry.get("model", "SASRecTeacher")
             known = known_keys(model, dataset)
             own = {key: value for key, value in of_every_one.items() if key in known}

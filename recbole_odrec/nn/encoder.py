@@ -18,7 +18,7 @@ class Encoder(nn.Module, ABC):
     """A causal network over the items of a session.
 
     One of one's own is a class with `Settings`, a line in `nn.encoders.ENCODERS` (or `encoder: module:Class`) and
-    a graph (`bundle.networks.encode.register`).
+    a graph (`bundle.part_graphs.encode.register`).
 
     Attributes:
         Settings: frozen dataclass of its keys (`parsing.key`).

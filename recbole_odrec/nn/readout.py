@@ -18,7 +18,7 @@ class Readout(nn.Module, ABC):
     """From the states of a causal encoder to the representation of a session.
 
     One of one's own is a class with `Settings`, a line in `nn.readouts.READOUTS` (or `readout: module:Class`) and
-    a graph (`bundle.networks.read_out.register`).
+    a graph (`bundle.part_graphs.read_out.register`).
 
     Attributes:
         Settings: frozen dataclass of its keys (`parsing.key`).

@@ -231,3 +231,12 @@ def test_an_old_key_of_no_sense_is_not_written_as_another_list(old: dict[str, An
     text = str(error.value)
     assert text.startswith(f"{key}={value!r}: teachers are one list now, an entry each: teachers: [{{model: ")
     assert '--teachers="' not in text
+
+
+@pytest.mark.parametrize("key", ["data_path", "topk", "MAX_ITEM_LIST_LENGTH", "gpu_id", "benchmark_filename"])
+def test_a_teacher_cannot_differ_in_what_is_the_run_s(key: str) -> None:
+    """Taken without effect before, or against the student's rows and metrics."""
+    with pytest.raises(UserError, match=f"^teacher 2 cannot differ in {key}: leave it to the run itself"):
+        make_config("ODRec", "ml-100k", config_dict={"teachers": [{"model": "SASRecTeacher"}, {key: [10]}]})
+    entry = resolve("ODRec", "ml-100k", config_dict={"teachers": [{"seed": 5, "epochs": 2}]}).values["teachers"][0]
+    assert (entry["seed"], entry["epochs"]) == (5, 2)

@@ -1,4 +1,4 @@
-"""Session encoders by name: a new one is one file here, one line below, and its graph in `bundle.networks`."""
+"""Session encoders by name: a new one is one file here, one line below, and its graph in `bundle.encoders`."""
 
 from recbole_odrec.nn.encoder import Encoder
 from recbole_odrec.nn.encoders.gru import GRUEncoder

@@ -1,4 +1,4 @@
-"""Read-outs by name: a new one is one file here, one line below, and its graph in `bundle.networks`."""
+"""Read-outs by name: a new one is one file here, one line below, and its graph in `bundle.readouts`."""
 
 from recbole_odrec.nn.readout import Readout
 from recbole_odrec.nn.readouts.item_attention import ItemAttentionReadout
