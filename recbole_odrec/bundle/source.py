@@ -84,7 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's, about the pickle in RecBole's files
-            return checkpoint.load(path)
+            return checkpoint.load_model(path)
     except UserError:
         if not path.is_file():
             raise

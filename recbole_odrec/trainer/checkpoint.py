@@ -48,6 +48,24 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
+_KINDS = {"model": str, "config": dict, "items": str, "epoch": int, "state_dict": dict}
+_KINDS_OF_CONFIG = {"MAX_ITEM_LIST_LENGTH": int, "seed": int}
+
+
+def load_model(path: Path) -> dict[str, Any]:
+    """As `load`, of a checkpoint that holds a trained model.
+
+    Raises:
+        UserError: as `load`, or what the file says of its model is missing or of another type.
+    """
+    state = load(path)
+    for values, kinds in ((state, _KINDS), (state.get("config"), _KINDS_OF_CONFIG)):
+        wrong = [key for key, kind in kinds.items() if not isinstance(values.get(key), kind)]
+        if wrong:
+            raise UserError(f"{path} is no checkpoint of a model: its `{wrong[0]}` is missing or of another type.")
+    return state
+
+
 # ---------------------------------------------------------------------- random numbers
 
 

@@ -159,7 +159,7 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source, items: s
     Raises:
         UserError: the file is of no use; the model is as it was.
     """
-    state = checkpoint.load(best_file)
+    state = checkpoint.load_model(best_file)
     last = best_file.with_name("last.pth")
     history = checkpoint.load(last) if last.is_file() else {}
     if items is not None:

@@ -53,7 +53,7 @@ def plan_teachers(config: Config, train_data: Any) -> list[TeacherPlan]:
     for number, (entry, phase_config) in enumerate(zip(config["teachers"], teacher_configs(config), strict=True)):
         file, state = Path(entry["checkpoint"]) if phase_config is None else None, {}
         if file is not None:
-            state = checkpoint.load(file)
+            state = checkpoint.load_model(file)
             phase_config = _config_of_checkpoint(config, file, state, train_data)
         model = _build(phase_config, train_data)
         if file is not None:

@@ -187,3 +187,15 @@ def test_resume_finds_the_newest_unfinished_run_of_this_configuration(small_conf
     (first / "run.json").write_text(json.dumps(["damaged"]))
     with pytest.raises(UserError, match="nothing to resume"):
         find_unfinished(small_config(seed=1), True)
+
+
+@pytest.mark.parametrize("key", ["model", "config", "items", "epoch", "state_dict", "MAX_ITEM_LIST_LENGTH", "seed"])
+def test_a_checkpoint_without_its_model_is_refused(tmp_path: Path, key: str) -> None:
+    config = {"MAX_ITEM_LIST_LENGTH": 5, "seed": 1}
+    state = {"model": "SASRecTeacher", "config": config, "items": "0", "epoch": 0, "state_dict": {}}
+    checkpoint.save(tmp_path / "whole.pth", state)
+    assert checkpoint.load_model(tmp_path / "whole.pth")["config"] == config
+    (config if key in config else state)[key] = None
+    checkpoint.save(tmp_path / "odd.pth", state)
+    with pytest.raises(UserError, match=f"its `{key}` is missing or of another type"):
+        checkpoint.load_model(tmp_path / "odd.pth")
