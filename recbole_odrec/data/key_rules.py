@@ -44,8 +44,10 @@ def check_data_keys(config: Config, whole_sessions: bool) -> None:
     if config.external_config_dict.get("filter_inter_by_user_or_item") is True:
         raise _refusal(config, "filter_inter_by_user_or_item", True, "benchmark files are read as they are")
     usual = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": "user"}
+    given = config.external_config_dict.get("eval_args") or {}
     for key, value in {**usual, **config.internal_config_dict["eval_args"]}.items():
-        if key in usual and config["eval_args"][key] not in (value, None if key == "group_by" else value):
+        asked = given.get(key, value)  # RecBole fills in what is not given, a split too
+        if key in usual and asked not in (value, None if key == "group_by" else value):
             raise _refusal(config, f"{key} in eval_args", config["eval_args"][key], "benchmark files are split already")
     if whole_sessions:
         _check_session_keys(config)
