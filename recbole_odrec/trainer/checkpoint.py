@@ -59,7 +59,7 @@ def load_model(path: Path) -> dict[str, Any]:
         UserError: as `load`, or what the file says of its model is missing or of another type.
     """
     state = load(path)
-    for values, kinds in ((state, _KINDS), (state.get("config"), _KINDS_OF_CONFIG)):
+    for values, kinds in ((state, _KINDS), (state.get("config") or {}, _KINDS_OF_CONFIG)):
         wrong = [key for key, kind in kinds.items() if not isinstance(values.get(key), kind)]
         if wrong:
             raise UserError(f"{path} is no checkpoint of a model: its `{wrong[0]}` is missing or of another type.")
