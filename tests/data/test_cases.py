@@ -202,7 +202,7 @@ def test_two_sessions_of_two_items_are_no_cases() -> None:
     assert Path("t/t.test.inter").read_text().splitlines()[1:] == ["3\t1 2", "4\t3 4"]
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "..", ".", "", "a\\b", "a\nb", "/tmp/x"])
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", ".", "", "a\\b", "a\nb", "/x"])
 def test_a_name_stays_inside_the_output_folder(capsys, name: str) -> None:
     Path("t.pkl").write_bytes(pickle.dumps([[1, 2]] * 10))
     assert convert("--name", name, "--train_pickle", "t.pkl", "--test_pickle", "t.pkl") == 2
