@@ -28,8 +28,8 @@ def build_model(config: Config, train_data: Any) -> Any:
     init_seed(config["seed"], config["reproducibility"])
     try:
         return model_class(config["model"])(config, train_data._dataset).to(config["device"])
-    except (RuntimeError, MemoryError) as error:  # of RecBole's, `baseline` says more
-        if config["model"] not in OUR_MODELS:
+    except (RuntimeError, MemoryError, OverflowError, ValueError) as error:  # of RecBole's, `baseline` says more
+        if isinstance(error, UserError) or config["model"] not in OUR_MODELS:
             raise
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{config['model']} cannot be built at these sizes ({reason}): choose smaller ones.") from error

@@ -91,7 +91,7 @@ def teacher_configs(config: Config) -> list[Config | None]:
         found = teacher_config(config, entry["model"], differences(entry))
         kind = repr(sorted((key, value) for key, value in entry.items() if key != "weight"))
         alike[kind] = alike.get(kind, -1) + 1
-        found["seed"] += alike[kind]
+        found["seed"] = (found["seed"] + alike[kind]) % 2**32  # what NumPy takes
         configs.append(found)
     return configs
 

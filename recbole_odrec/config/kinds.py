@@ -31,12 +31,12 @@ def is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def whole(low: int, high: int | None = None) -> Rule:
-    """A whole number from `low`, to `high` where that is given."""
-    ends = f"from {low}" if high is None else f"from {low} to {high}"
-    return Rule(
-        lambda value: is_whole(value) and low <= value <= (value if high is None else high), f"a whole number {ends}"
-    )
+LARGEST = 2**31 - 1  # of a whole number: counts and sizes end up in 32 bits somewhere
+
+
+def whole(low: int, high: int = LARGEST) -> Rule:
+    """A whole number from `low` to `high`."""
+    return Rule(lambda value: is_whole(value) and low <= value <= high, f"a whole number from {low} to {high}")
 
 
 def word(*allowed: str, any_case: bool = False) -> Rule:
@@ -87,9 +87,20 @@ def _is_interval(value: object) -> bool:
 
 INTERVAL = Rule(_is_interval, "an interval such as '[5,inf)', several with ; between")
 FIELDS = table(
-    NOTHING | list_of(TEXT, "columns"),
-    "from the kind of file to a list of columns, such as {'inter': ['user_id', 'item_id']}",
+    list_of(TEXT, "columns"), "from the kind of file to a list of columns, such as {'inter': ['user_id', 'item_id']}"
 )
+_GPUS = re.compile(r"(\d{1,3}(\s*,\s*\d{1,3})*|((GPU|MIG)-[\w/-]+,?)+)?")
+GPUS = Rule(
+    lambda value: isinstance(value, (str, int)) and _GPUS.fullmatch(str(value)) is not None,
+    "numbers or names of GPUs as a word, such as '0' or '0,1'",
+)
+
+
+def is_bounded(value: object) -> bool:
+    """Whether every number in a value, however deep, is finite and fits 32 bits."""
+    if isinstance(value, (list, dict)):
+        return all(map(is_bounded, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, (int, float)) or abs(value) < 2**32
 
 
 def is_codec(value: object) -> bool:

@@ -15,6 +15,7 @@ from recbole_odrec.config.kinds import (
     ANYTHING,
     FIELDS,
     FLAG,
+    GPUS,
     INTERVAL,
     NOT_NEGATIVE,
     NOTHING,
@@ -22,6 +23,7 @@ from recbole_odrec.config.kinds import (
     SHARE,
     TEXT,
     Rule,
+    is_bounded,
     is_codec,
     is_number,
     is_whole,
@@ -40,13 +42,25 @@ def _by_key(*rows: tuple[Rule, str]) -> dict[str, Rule]:
 
 _CLIPPING = table(POSITIVE, "such as {'max_norm': 5, 'norm_type': 2}", "max_norm", "norm_type")
 
+_THRESHOLDS = table(Rule(is_number, "a number"), "from one column to a number, such as {'rating': 3}")
+
+
+def _is_discretization(value: object) -> bool:
+    return value == {"method": "LD"} or (
+        isinstance(value, dict)
+        and value.keys() == {"method", "bucket"}
+        and value["method"] == "ED"
+        and whole(1).holds(value["bucket"])
+    )
+
+
 RULES: dict[str, Rule] = _by_key(
     # --- machine and folders
     (FLAG, "use_gpu reproducibility show_progress save_dataset save_dataloaders shuffle"),
     (whole(0, 2**32 - 1), "seed"),
-    (whole(0), "worker"),
+    (whole(0, 256), "worker"),
     (TEXT, "data_path checkpoint_dir wandb_project"),
-    (Rule(lambda value: isinstance(value, str) or is_whole(value), "a word such as '0' or '0,1'"), "gpu_id"),
+    (GPUS, "gpu_id"),
     (word("debug", "info", "warning", "error", "critical", any_case=True), "state"),
     (NOTHING | TEXT, "dataset_save_path dataloaders_save_path"),
     (Rule(lambda value: is_whole(value) and value == 1, "1: a run is one process"), "nproc"),
@@ -54,7 +68,8 @@ RULES: dict[str, Rule] = _by_key(
           "False, or True with the package wandb installed (pip install wandb)"), "log_wandb"),
     # --- training
     (whole(1), "epochs train_batch_size eval_batch_size save_step MAX_ITEM_LIST_LENGTH"),
-    (whole(0), "stopping_step refit_epochs eval_step loss_decimal_place metric_decimal_place"),
+    (whole(0), "stopping_step refit_epochs eval_step"),
+    (whole(0, 17), "loss_decimal_place metric_decimal_place"),  # digits of a float
     (word("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam", any_case=True), "learner"),
     (POSITIVE, "learning_rate"),
     (NOT_NEGATIVE, "weight_decay"),
@@ -82,7 +97,8 @@ RULES: dict[str, Rule] = _by_key(
     (TEXT, "ITEM_LIST_LENGTH_FIELD LIST_SUFFIX POSITION_FIELD HEAD_ENTITY_ID_FIELD TAIL_ENTITY_ID_FIELD"),
     (TEXT, "RELATION_ID_FIELD ENTITY_ID_FIELD"),
     (Rule(is_codec, "an encoding that Python knows, such as utf-8"), "encoding"),
-    (NOTHING | FIELDS, "load_col unload_col unused_col"),
+    (NOTHING | Rule(lambda value: FIELDS.holds(value) and "inter" in value, FIELDS.expected), "load_col"),
+    (NOTHING | FIELDS, "unload_col unused_col"),
     (NOTHING | TEXT | list_of(TEXT, "words"), "additional_feat_suffix"),
     (NOTHING | word("first", "last"), "rm_dup_inter"),
     (NOTHING | table(INTERVAL, "from a column to an interval such as '[5,inf)'"), "val_interval"),
@@ -91,10 +107,14 @@ RULES: dict[str, Rule] = _by_key(
     (NOTHING | INTERVAL, "entity_kg_num_interval relation_kg_num_interval"),
     (NOTHING | list_of(TEXT, "columns"), "alias_of_user_id alias_of_item_id alias_of_entity_id alias_of_relation_id"),
     (NOTHING | list_of(TEXT, "columns"), "normalize_field"),
-    (NOTHING | Rule(lambda value: isinstance(value, list) and all(map(TEXT.holds, value)), "a list of columns"),
+    (Rule(lambda value: isinstance(value, list) and all(map(TEXT.holds, value)), "a list of columns"),
      "numerical_features"),
     (NOTHING | FLAG, "normalize_all"),
-    (NOTHING | table(ANYTHING, "from a column to a number"), "seq_len threshold preload_weight discretization"),
+    (NOTHING | table(whole(1), "from a column to a whole number from 1"), "seq_len"),
+    (NOTHING | Rule(lambda value: _THRESHOLDS.holds(value) and len(value) == 1, _THRESHOLDS.expected), "threshold"),
+    (NOTHING | table(TEXT, "from a column of tokens to one of numbers"), "preload_weight"),
+    (NOTHING | table(Rule(_is_discretization, ""), "of {'method': 'LD'} or {'method': 'ED', 'bucket': 9}"),
+     "discretization"),
     (NOTHING | list_of(TEXT, "three names of files, such as ['train', 'valid', 'test']", 3), "benchmark_filename"),
 )  # fmt: skip
 
@@ -107,11 +127,15 @@ OURS: dict[str, Rule] = _by_key(
     (whole(1), "eval_step"),
 )  # fmt: skip
 
-# RecBole takes the first from valid_metric, and nothing of ours reads the others.
-_WITHOUT_EFFECT = ("valid_metric_bigger",)
+# Columns that stand side by side.
+_NAMES = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "ITEM_LIST_LENGTH_FIELD")
+
+# RecBole takes the first from valid_metric; nothing reads the second, and nothing of ours the others.
+_WITHOUT_EFFECT = ("valid_metric_bigger", "POSITION_FIELD")
 _WITHOUT_EFFECT_ON_OURS = (
     *("kg_reverse_r", "entity_kg_num_interval", "relation_kg_num_interval", "alias_of_entity_id"),
-    *("alias_of_relation_id", "require_pow"),
+    *("alias_of_relation_id", "require_pow", "HEAD_ENTITY_ID_FIELD", "TAIL_ENTITY_ID_FIELD", "RELATION_ID_FIELD"),
+    "ENTITY_ID_FIELD",
 )
 
 # The words behind `--key=` of these stay as they stand: a folder called 2020, the interval [5,10].
@@ -128,8 +152,17 @@ def check_values(values: Mapping[str, Any], is_ours: bool, is_sequential: bool) 
         if key in values:
             require(rule.holds(values[key]), key, values[key], rule.expected)
     for key, value in values.items():
+        require(is_bounded(value), key, value, "finite numbers below 2**32")
         if key.endswith(("dropout_prob", "drop_ratio")) and is_number(value):
             require(0 <= value < 1, key, value, "a number in [0, 1)")
+    both = sorted((values["load_col"] or {}).keys() & (values["unload_col"] or {}).keys())
+    if both:
+        raise UserError(
+            f"unload_col of .{both[0]} is given, and load_col={values['load_col']!r} says already what is read of it: "
+            "leave it out, or set load_col=None."
+        )
+    names = [values[key] for key in _NAMES] + [values["ITEM_ID_FIELD"] + values["LIST_SUFFIX"]]
+    require(len(set(names)) == len(names), ", ".join(_NAMES), names, "names of their own, a list's included")
     check_evaluation(values, is_sequential)
 
 

@@ -18,7 +18,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_odrec.data.histories import check_histories
-from recbole_odrec.data.key_rules import check_data_keys
+from recbole_odrec.data.key_rules import check_columns, check_data_keys
 from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.data.table_reader import Column, Header, read_columns
 from recbole_odrec.errors import UserError
@@ -53,9 +53,14 @@ class ExactTables(Dataset):
         if self._are_histories:
             _prepare_benchmark_config(config, self.item_list_field)
         check_data_keys(config, bool(session_file_paths(config)))
+        self._columns_read: dict[str, list[str]] = {}
         super().__init__(config)
 
     # ------------------------------------------------------------------ reading
+
+    def _load_data(self, token: str, dataset_path: str) -> None:
+        super()._load_data(token, dataset_path)
+        check_columns(self.config, self._columns_read, {name: kind.value for name, kind in self.field2type.items()})
 
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
         load_col, unload_col = self._get_load_and_unload_col(source)
@@ -69,8 +74,11 @@ class ExactTables(Dataset):
         left_out = [name for name in needed if name not in names]
         if left_out:
             raise UserError(f"{path}: load_col or unload_col leaves `{left_out[0]}` out, which is needed: load it.")
-        given = (self.config.external_config_dict.get("load_col") or {}).get(getattr(source, "value", source))
-        header.require({name: header.kinds.get(name, "") for name in given or ()}, "; load_col asks for it")
+        kind_of_file = getattr(source, "value", source)
+        for key in ("load_col", "unload_col"):
+            given = (config.external_config_dict.get(key) or {}).get(kind_of_file)
+            header.require({name: header.kinds.get(name, "") for name in given or ()}, f"; {key} names it")
+        self._columns_read[kind_of_file] = names
         values = read_columns(path, config["field_separator"], config["encoding"], names)
         columns = (Column(path, name, values[name], name in needed) for name in names)
         return pd.DataFrame({c.name: self._column(c, FeatureType(header.kinds[c.name]), source) for c in columns})

@@ -1,7 +1,12 @@
-"""Data keys that act on a table of interactions and not on benchmark files: refused, never recorded and ignored."""
+"""Data keys that the data set named cannot honour: refused, never recorded and ignored.
+
+Some act on a table of interactions and not on benchmark files; others name columns or files that are not there.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
@@ -32,6 +37,10 @@ def check_data_keys(config: Config, whole_sessions: bool) -> None:
     Raises:
         UserError: the key, its value and where it does act.
     """
+    for suffix in config["additional_feat_suffix"] or ():
+        path = Path(config["data_path"]) / f"{config['dataset']}.{suffix}"
+        if not whole_sessions and not path.is_file():
+            raise UserError(f"additional_feat_suffix holds {suffix}, and {path} does not exist: leave it out.")
     time = config["TIME_FIELD"]
     if config["benchmark_filename"] is None:
         if config["eval_args"]["order"] == "TO" and time in (config["numerical_features"] or ()):
@@ -51,6 +60,52 @@ def check_data_keys(config: Config, whole_sessions: bool) -> None:
             raise _refusal(config, f"{key} in eval_args", config["eval_args"][key], "benchmark files are split already")
     if whole_sessions:
         _check_session_keys(config)
+
+
+# Keys that name columns, and the types that these have to have.
+_NUMBERS, _TOKENS, _LISTS = ("float", "float_seq"), ("token", "token_seq"), ("token_seq", "float_seq")
+_OF_COLUMNS = {
+    "seq_len": _LISTS,
+    "threshold": ("float",),
+    **dict.fromkeys(("val_interval", "normalize_field", "numerical_features", "discretization"), _NUMBERS),
+    **{f"alias_of_{name}_id": _TOKENS for name in ("user", "item", "entity", "relation")},
+}
+
+
+def check_columns(config: Config, read: Mapping[str, Collection[str]], kinds: Mapping[str, str]) -> None:
+    """Refuses keys that name a column or a file that has not been read, or a column of another type.
+
+    Args:
+        config: of the run.
+        read: kind of file (`inter`, `item` ..) -> the columns that were read of it.
+        kinds: the type of each column, as its header has it.
+
+    Raises:
+        UserError: the key, what it names and what there is.
+    """
+    for key in ("load_col", "unload_col", "unused_col"):
+        for source, columns in (config.external_config_dict.get(key) or {}).items():
+            if source not in read:
+                raise UserError(
+                    f"{key} names .{source}, and no file {config['dataset']}.{source} is read: leave it out."
+                )
+            absent = [name for name in columns if name not in read[source]] if key == "unused_col" else []
+            if absent:
+                raise UserError(f"unused_col of .{source} holds `{absent[0]}`, expected among {_listed(read[source])}.")
+    named = [(key, column, kinds_of_key) for key, kinds_of_key in _OF_COLUMNS.items() for column in config[key] or ()]
+    for column, weights in (config["preload_weight"] or {}).items():
+        named += [("preload_weight", column, ("token",)), ("preload_weight", weights, _NUMBERS)]
+    for key, column, allowed in named:
+        found = [name for name, kind in kinds.items() if kind in allowed]
+        if column not in found:
+            raise UserError(f"{key} names `{column}`, expected a column of {' or '.join(allowed)}: {_listed(found)}.")
+    others = sorted((config["discretization"] or {}).keys() - set(config["numerical_features"] or ()))
+    if others:
+        raise UserError(f"discretization names `{others[0]}`, which is not among numerical_features: add it there.")
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "none is read"
 
 
 def _check_session_keys(config: Config) -> None:

@@ -30,7 +30,7 @@ def prepare(config: Config, make_dataset: Callable[[Config], Dataset], tests: bo
         train_data, valid_data, test_data = data_preparation(config, dataset)
     except UserError:
         raise
-    except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # RecBole's data code raises a dozen types, and memory may not suffice
         raise UserError(
             f"dataset `{config['dataset']}` could not be prepared: {type(error).__name__}, {one_line(error)}"
         ) from error

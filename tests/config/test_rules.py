@@ -47,7 +47,7 @@ def _refused(model: str, values: dict[str, Any]) -> str:
         ({"rm_dup_inter": "middle"}, "rm_dup_inter='middle', expected None or one of first, last"),
         ({"load_col": ["user_id"]}, "load_col=['user_id'], expected None or a dictionary from the kind of file"),
         ({"benchmark_filename": ["train", "test"]}, "expected None or a list of three names of files"),
-        ({"topk": 0}, "topk=0, expected a whole number from 1 or a list"),
+        ({"topk": 0}, "topk=0, expected a whole number from 1 to 2147483647 or a list"),
         ({"topk": [10, -1]}, "topk=[10, -1], expected"),
         ({"topk": []}, "topk=[], expected"),
         ({"metrics": ["NDGC"]}, "metrics=['NDGC']: there is no metric NDGC (did you mean `NDCG`?)"),
@@ -79,6 +79,29 @@ def _refused(model: str, values: dict[str, Any]) -> str:
         ({"show_progress": "yes"}, "show_progress='yes', expected True or False"),
         ({"checkpoint_dir": ""}, "checkpoint_dir='', expected a word"),
         ({"clip_grad_norm": 5}, "clip_grad_norm=5, expected None or a dictionary such as {'max_norm': 5"),
+        ({"load_col": {}}, "load_col={}, expected None or a dictionary from the kind of file to a list of columns"),
+        ({"load_col": {"inter": None}}, "load_col={'inter': None}, expected None or a dictionary"),
+        ({"load_col": {"item": ["item_id"]}}, "load_col={'item': ['item_id']}, expected None or a dictionary"),
+        ({"unload_col": {"inter": ["rating"]}}, "unload_col of .inter is given, and load_col={'inter': ['user_id',"),
+        ({"unused_col": {"inter": None}}, "unused_col={'inter': None}, expected None or a dictionary"),
+        ({"gpu_id": "x"}, "gpu_id='x', expected numbers or names of GPUs as a word, such as '0' or '0,1'"),
+        ({"gpu_id": -1}, "gpu_id=-1, expected numbers or names of GPUs"),
+        ({"gpu_id": 10**30}, "expected numbers or names of GPUs"),
+        ({"worker": 10**30}, "expected a whole number from 0 to 256"),
+        ({"MAX_ITEM_LIST_LENGTH": 10**30}, "expected a whole number from 1 to 2147483647"),
+        ({"eval_batch_size": 10**30}, "expected a whole number from 1 to 2147483647"),
+        ({"topk": [10**30]}, "expected a whole number from 1 to 2147483647 or a list of whole numbers from 1"),
+        ({"metric_decimal_place": 10**30}, "expected a whole number from 0 to 17"),
+        ({"hidden_size": 10**30}, f"hidden_size={10**30}, expected finite numbers below 2**32"),
+        ({"weight_decay": 1e30}, "weight_decay=1e+30, expected finite numbers below 2**32"),
+        ({"seq_len": {"item_id_list": 0}}, "expected None or a dictionary from a column to a whole number from 1"),
+        ({"threshold": {"rating": "3"}}, "expected None or a dictionary from one column to a number"),
+        ({"threshold": {}}, "threshold={}, expected None or a dictionary from one column to a number"),
+        ({"preload_weight": {"item_id": 3}}, "expected None or a dictionary from a column of tokens to one of numbers"),
+        ({"discretization": {"rating": {"method": "ED"}}}, "expected None or a dictionary of {'method'"),
+        ({"POSITION_FIELD": "place"}, "POSITION_FIELD='place' has no effect on"),
+        ({"TIME_FIELD": "item_id"}, "'item_id', 'item_length', 'item_id_list'], expected names of their own"),
+        ({"ITEM_LIST_LENGTH_FIELD": "item_id_list"}, "'item_id_list', 'item_id_list'], expected names of their own"),
         ({"epocsh": 3}, "unknown key `epocsh` for MODEL (did you mean `epochs`?)"),
         ({"learning_rate": {1, 2}}, "learning_rate={1, 2}: {1, 2} is neither number, word, list nor dictionary"),
     ],
@@ -115,12 +138,13 @@ def test_our_models_ask_for_more(values: dict[str, Any], message: str) -> None:
         ({"kg_reverse_r": True}, "kg_reverse_r=True has no effect on our models: leave it out"),
         ({"entity_kg_num_interval": "[5,inf)"}, "entity_kg_num_interval='[5,inf)' has no effect on our models"),
         ({"alias_of_entity_id": ["x"]}, "alias_of_entity_id=['x'] has no effect on our models"),
+        ({"ENTITY_ID_FIELD": "entity"}, "ENTITY_ID_FIELD='entity' has no effect on our models: leave it out"),
         ({"require_pow": True}, "require_pow=True has no effect on our models"),
         ({"valid_metric_bigger": False}, "valid_metric_bigger=False has no effect"),
         ({"dataset_save_path": "absent"}, "dataset_save_path='absent' does not exist"),
         ({"config_file": "a.yaml"}, "unknown key `config_file` for ODRec"),
         ({"tail_ratio": "x"}, "tail_ratio='x', expected None or a number above 0"),
-        ({"numerical_features": True}, "numerical_features=True, expected None or a list of columns"),
+        ({"numerical_features": True}, "numerical_features=True, expected a list of columns"),
         (
             {"clip_grad_norm": {"norm_type": 2}},
             "clip_grad_norm={'norm_type': 2}, expected None or a dictionary",
@@ -164,6 +188,11 @@ def test_a_key_of_words_takes_the_argument_as_it_stands(text: str, value: object
     key = "dataset_save_path"
     Path(str(value)).touch()  # one that is not there is refused
     assert make_config("ODRec", "ml-100k", arguments=[f"--{key}={text}"])[key] == value
+
+
+@pytest.mark.parametrize("gpus", ["0", 0, "", "0,1", "0, 12", "GPU-8932f937-d72c", "MIG-GPU-8932f937/1/0"])
+def test_gpus_are_numbers_or_names(gpus: object) -> None:
+    assert make_config("ODRec", "ml-100k", config_dict={"gpu_id": gpus})["gpu_id"] == str(gpus)
 
 
 def test_intervals_are_words_too() -> None:

@@ -166,7 +166,7 @@ def test_recboles_models_see_the_rows_that_ours_see() -> None:
 )
 def test_keys_without_effect_on_whole_sessions_are_refused(key: str, value: object) -> None:
     write_parts([f"s\t{' '.join(session)}" for session in SESSIONS], HEADER.rpartition("\t")[0])
-    config = make_config("GRU4RecTeacher", "t", config_dict={**FILES, key: value})
+    config = make_config("GRU4RecTeacher", "t", config_dict={**FILES, "load_col": None, key: value})
     with pytest.raises(UserError, match=rf"{key}.*has no effect on t\.train\.inter") as error:
         SessionDataset(config)
     assert "\n" not in str(error.value)
@@ -190,11 +190,48 @@ def test_keys_that_ask_for_nothing_more_are_no_matter(values: dict) -> None:
 def test_a_column_asked_for_that_is_not_there_is_named() -> None:
     write(30, 9, 40)
     columns = {"inter": ["user_id", "item_id", "timestamp", "ratnig"]}
-    with pytest.raises(UserError, match=r"t\.inter, line 1: no column `ratnig`, found .*; load_col asks for it"):
+    with pytest.raises(UserError, match=r"t\.inter, line 1: no column `ratnig`, found .*; load_col names it"):
         SessionDataset(make_config("GRU4RecTeacher", "t", config_dict={**QUIET, "load_col": columns}))
     columns = {"inter": ["user_id", "item_id"]}
     with pytest.raises(UserError, match=r"leaves `timestamp` out, which is needed"):
         baseline_dataset(make_config("SASRec", "t", config_dict={**QUIET, "load_col": columns}))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seq_len": {"x": 3}}, "seq_len names `x`, expected a column of token_seq or float_seq: none is read"),
+        ({"seq_len": {"user_id": 3}}, "seq_len names `user_id`, expected a column of token_seq or float_seq"),
+        (
+            {"val_interval": {"item_id": "[1,5]"}},
+            "val_interval names `item_id`, expected a column of float or float_seq: ",
+        ),
+        (
+            {"normalize_field": ["item_id"]},
+            "normalize_field names `item_id`, expected a column of float or float_seq: ",
+        ),
+        ({"numerical_features": ["x"]}, "numerical_features names `x`, expected a column of float or float_seq: `time"),
+        ({"threshold": {"rating": 3}}, "threshold names `rating`, expected a column of float: `timestamp`"),
+        ({"alias_of_item_id": ["x"]}, "alias_of_item_id names `x`, expected a column of token or token_seq: `user_id`"),
+        ({"alias_of_user_id": ["timestamp"]}, "alias_of_user_id names `timestamp`, expected a column of token"),
+        ({"preload_weight": {"x": "timestamp"}}, "preload_weight names `x`, expected a column of token: `user_id`"),
+        ({"preload_weight": {"item_id": "x"}}, "preload_weight names `x`, expected a column of float or float_seq"),
+        ({"discretization": {"timestamp": {"method": "LD"}}}, "`timestamp`, which is not among numerical_features"),
+        ({"unused_col": {"inter": ["rating"]}}, "unused_col of .inter holds `rating`, expected among `user_id`, `item"),
+        ({"unused_col": {"item": ["title"]}}, "unused_col names .item, and no file t.item is read: leave it out"),
+        ({"load_col": None, "unload_col": {"inter": ["x"]}}, "line 1: no column `x`, found "),
+        ({"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["x"]}}, "load_col names .item, and no"),
+        ({"additional_feat_suffix": ["ent"]}, "additional_feat_suffix holds ent, and "),
+    ],
+)
+def test_keys_that_name_what_is_not_there_are_refused(values: dict, message: str) -> None:
+    """By ours and by RecBole's models: it drops some without a word, and fails at others in words of its own."""
+    write(30, 9, 40)
+    for make, model in ((SessionDataset, "GRU4RecTeacher"), (baseline_dataset, "SASRec")):
+        with pytest.raises(UserError) as error:
+            make(make_config(model, "t", config_dict={**QUIET, **values}))
+        assert message in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("model", ["BPR", "Pop", "ItemKNN", "MultiVAE", "FM", "DIEN", "FEARec", "GRU4RecF"])
