@@ -3,8 +3,8 @@
 RecBole pickles its Config, and of some models a layer with the whole data set, beside the weights. Stock RecBole on
 PyTorch before 2.6 unpickles all of it, which runs any code that a file names; PyTorch since 2.6 refuses the file. Here
 the file is read, and of what it names only these are built: tensors and arrays, networks, enumerations, and RecBole's
-Config and data from their values (their constructors, which evaluate strings and read files, cannot be called). Any
-other name is refused.
+Config, data and samplers from their values (their constructors, which evaluate strings and read files, cannot be
+called). Any other name is refused.
 
 It is a fence, not a proof: RecBole goes on to use the configuration that it finds. Our own `export` and
 `--teacher_checkpoint` read weights and plain values alone.
@@ -62,12 +62,13 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         from recbole.data.dataset import Dataset  # late: it may be half imported when this module is
         from recbole.data.interaction import Interaction
+        from recbole.sampler.sampler import AbstractSampler
 
         if (module, name) in _FUNCTIONS:
             return _FUNCTIONS[module, name]
         if module in sys.modules or module.partition(".")[0] in _PACKAGES:
             found = super().find_class(module, name)
-            if isinstance(found, type) and issubclass(found, (Config, Dataset, Interaction)):
+            if isinstance(found, type) and issubclass(found, (Config, Dataset, Interaction, AbstractSampler)):
                 return _from_values(found)
             if isinstance(found, type) and (found in _EXACT or issubclass(found, _CLASSES)):
                 return found

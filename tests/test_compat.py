@@ -18,10 +18,12 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.data.dataset import Dataset
 from recbole.quick_start import load_data_and_model
+from recbole.sampler import SeqSampler
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_odrec import compat
 from recbole_odrec.errors import UserError
+from recbole_odrec.recbole_checkpoint import load
 
 TINY = {
     **{"embedding_size": 8, "epochs": 1, "train_batch_size": 512, "show_progress": False, "state": "ERROR"},
@@ -180,6 +182,16 @@ def test_a_layer_with_the_whole_data_set_is_read(small_data: Path, trained: Call
     assert type(layer.dataset) is type(dataset)
     assert layer.dataset.token2id("class", "B3") == dataset.token2id("class", "B3")
     assert trainer.evaluate(test_data) == trainer.evaluate(test_data, load_best_model=False)
+
+
+def test_a_sampler_beside_the_data_set_is_read(in_a_folder_of_its_own: Path) -> None:
+    """DIEN's data set keeps the sampler of its negative histories."""
+    sampler = object.__new__(SeqSampler)
+    vars(sampler).update(distribution="uniform", item_num=3)
+    torch.save({"sampler": sampler}, "file.pth")
+    read = load("file.pth")["sampler"]
+    assert type(read) is SeqSampler
+    assert read.sample_neg_sequence(np.array([1, 2, 1])).tolist() == [2, 1, 2]
 
 
 def test_other_loads_are_pytorchs(trained: Callable) -> None:
