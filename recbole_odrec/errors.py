@@ -1,4 +1,4 @@
-"""The one error a user can cause."""
+"""The errors that a user can cause."""
 
 from __future__ import annotations
 
@@ -15,6 +15,19 @@ class UserError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+
+
+class InfeasibleRateError(UserError):
+    """A compression rate that no table of this size has.
+
+    Args:
+        message: see `UserError`.
+        highest: the highest rate that there is.
+    """
+
+    def __init__(self, message: str, highest: float) -> None:
+        super().__init__(message)
+        self.highest = highest
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

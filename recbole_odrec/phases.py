@@ -44,6 +44,8 @@ def start_logging(config: Config, train_data: Any, valid_data: Any, test_data: A
     log.info(config, extra=FILE_ONLY)
     log.info(train_data._dataset, extra=FILE_ONLY)
     log.info(data_lines(config, train_data, valid_data, test_data))
+    for key, reason in (config["decided"] or {}).items():
+        log.info(f"{key}: {reason}")
     if not is_quick_in_bfloat16(config["device"]):
         if config["score_dtype"] == "bfloat16":
             log.warning(

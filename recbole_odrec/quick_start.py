@@ -15,6 +15,7 @@ from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.preparation import prepare
 from recbole_odrec.data.window_loader import SessionWindowLoader
+from recbole_odrec.decided import build_student
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_writable, remove_temporary, writing_below
 from recbole_odrec.model.session_recommender import SessionRecommender
@@ -141,7 +142,7 @@ def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any,
 
 def _check_models(config: Config, train_data: Any, valid_data: Any, test_data: Any) -> list[TeacherPlan]:
     """Builds student and teachers, so that what cannot run is refused before anything is written."""
-    student = build_model(config, train_data)
+    student = build_student(config, lambda: build_model(config, train_data))
     preflight(config, student, train_data, valid_data, test_data)
     if config["model"] != "ODRec" or not needs_teacher(config):
         return []

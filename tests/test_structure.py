@@ -23,7 +23,7 @@ LAYERS = (
     ("trainer.objectives", "trainer.checkpoint"),
     ("chosen_parts",),
     ("config",),
-    ("trainer", "run_folder", "evaluation", "result", "summary", "keys"),
+    ("trainer", "run_folder", "evaluation", "result", "summary", "keys", "decided"),
     ("registration", "config_hook"),
     ("import_hooks",),
     ("preflight", "phases"),

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recbole_odrec.errors import UserError
+from recbole_odrec.errors import InfeasibleRateError, UserError
 from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.nn.table import ItemTable
 from recbole_odrec.nn.tables.codes_fit import ENTRIES, ITEM_BLOCK, cluster, nearest
@@ -100,15 +100,16 @@ class ProductCodesEmbedding(ItemTable):
         """The table with the most codes whose dense float32 bytes are at least `compression_rate` times its own.
 
         Raises:
-            ValueError: no number of codes reaches the rate, with the highest that one does.
+            InfeasibleRateError: no number of codes reaches the rate.
         """
         rates = {m: _rate(n_items, embedding_dim, m) for m in range(1, embedding_dim + 1) if embedding_dim % m == 0}
         reaching = [m for m, rate in rates.items() if rate >= compression_rate]
         if not reaching:
-            raise ValueError(
+            raise InfeasibleRateError(
                 f"compression_rate={compression_rate} cannot be reached by codes for {n_items} items of "
                 f"{embedding_dim} columns: the codebooks alone weigh {ENTRIES * embedding_dim} bytes; at most "
-                f"{max(rates.values()):.1f}."
+                f"{rates[1]:.1f}.",
+                highest=rates[1],
             )
         return cls(n_items, embedding_dim, max(reaching), **kwargs)  # type: ignore[arg-type]  # padding_idx, std, seed
 
@@ -158,12 +159,9 @@ class ProductCodesEmbedding(ItemTable):
         self._latent = [latent]
 
     @torch.no_grad()
-    def assign_(self, matrix: Tensor) -> float:
-        """Gives each item the entries next to its row of a table [N, D], part by part; returns the share that moved."""
-        codes = nearest(matrix, self.rounded_codebooks())
-        moved = (codes != self.codes).float().mean().item()
-        self.codes.copy_(codes)
-        return moved
+    def assign_(self, matrix: Tensor) -> None:
+        """Gives each item the entries next to its row of a table [N, D], part by part."""
+        self.codes.copy_(nearest(matrix, self.rounded_codebooks()))
 
     # ------------------------------------------------------------------ sizes
 

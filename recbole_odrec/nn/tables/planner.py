@@ -11,6 +11,8 @@ from itertools import product
 from math import ceil, prod
 from numbers import Integral
 
+from recbole_odrec.errors import InfeasibleRateError
+
 MIN_CORES, MAX_CORES = 2, 4
 
 
@@ -146,7 +148,8 @@ def plan_tensor_train(
         stored_beside: numbers stored beside the cores (an item order), which the rate counts too.
 
     Raises:
-        ValueError: D cannot be split, or no rank reaches the rate; the message names the nearest feasible rate.
+        ValueError: D cannot be split.
+        InfeasibleRateError: no rank reaches the rate; the message names the nearest feasible rate.
     """
     _check_table_size(n_items, embedding_dim, stp_factor)
     n_items, embedding_dim = int(n_items), int(embedding_dim)  # from NumPy's integers, which RecBole counts with
@@ -178,19 +181,17 @@ def plan_tensor_train(
         return plan(dim_shape, low * stp_factor)
     nearest = max(smallest, key=rate)
     beside = f" and {stored_beside} numbers stored beside the cores" if stored_beside else ""
-    raise ValueError(
+    raise InfeasibleRateError(
         f"compression_rate={compression_rate:g} cannot be reached for {n_items} items x {embedding_dim} with "
         f"n_cores={n_cores}, stp_factor={stp_factor}{beside}: the nearest feasible rate is "
-        f"{rate(nearest):.4g} ({nearest})."
+        f"{rate(nearest):.4g} ({nearest}).",
+        highest=rate(nearest),
     )
 
 
 def _check_table_size(n_items: int, embedding_dim: int, stp_factor: int) -> None:
-    for name, value, least in (
-        ("n_items", n_items, 2),
-        ("embedding_dim", embedding_dim, 1),
-        ("stp_factor", stp_factor, 1),
-    ):
+    sizes = (("n_items", n_items, 2), ("embedding_dim", embedding_dim, 1), ("stp_factor", stp_factor, 1))
+    for name, value, least in sizes:
         if not isinstance(value, Integral) or value < least:
             raise ValueError(f"{name}={value!r}, expected a whole number of at least {least}.")
 

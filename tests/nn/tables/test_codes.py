@@ -60,13 +60,10 @@ def test_fitted_codes_keep_clustered_vectors_and_most_of_others() -> None:
 
 def test_assigned_codes_are_the_nearest_entries() -> None:
     table, matrix = ProductCodesEmbedding(300, 12, 3).double(), torch.randn(300, 12, dtype=torch.float64)
-    before = table.codes.clone()
-    share = table.assign_(matrix)
+    table.assign_(matrix)
     books = table.rounded_codebooks().detach()
     expected = torch.stack([torch.cdist(matrix[:, 4 * m : 4 * m + 4], books[m]).argmin(1) for m in range(3)], 1)
     assert torch.equal(table.codes.long(), expected)
-    assert share == pytest.approx((before.long() != expected).double().mean().item())
-    assert table.assign_(matrix) == 0
 
 
 def test_a_latent_table_gets_the_gradient_of_the_rows_and_changes_no_number() -> None:

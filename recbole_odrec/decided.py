@@ -1,0 +1,36 @@
+"""What only the data can decide, where nobody gave the key: once, before a run writes anything, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import floor
+from typing import Any
+
+from recbole.config import Config
+
+from recbole_odrec.errors import InfeasibleRateError
+
+
+def build_student(config: Config, build: Callable[[], Any]) -> Any:
+    """The untrained student; where its catalogue is too small for the default rate, at the highest one there is.
+
+    What was decided is noted in `config["decided"]`, key -> reason, and so in `result.json`.
+
+    Args:
+        config: of the run; changed.
+        build: makes the model that the configuration describes.
+
+    Raises:
+        UserError: no such model; also a rate that was asked for and cannot be had.
+    """
+    config["decided"] = {}
+    try:
+        return build()
+    except InfeasibleRateError as error:
+        if "compression_rate" in config.external_config_dict:
+            raise
+        asked, highest = config["compression_rate"], floor(10 * error.highest) / 10
+        config["compression_rate"] = highest
+        reason = f"{highest:g}, the highest that this catalogue can have; {asked:g} is the default"
+        config["decided"] = {"compression_rate": reason}
+        return build()
