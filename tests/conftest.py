@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,17 @@ from typing import Any
 import pytest
 import recbole
 import torch
+from hypothesis import settings
 
 import recbole_odrec  # noqa: F401  # registers with RecBole
 from recbole_odrec.config import make_config
 
 ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k"
+
+# What lands is tested with the same examples each time; everywhere else they are new ones.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 torch.set_num_threads(1)  # these networks are too small to share, and the machine may be busy
 

@@ -35,7 +35,7 @@ LOADED = {"inter": ["user_id", "item_id", "timestamp"]}
 def in_a_process_of_its_own(script: str, *arguments: str) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", script, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert done.returncode == 0, done.stderr[-1500:]
     return done.stdout
 

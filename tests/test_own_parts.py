@@ -148,7 +148,7 @@ def test_a_run_killed_and_resumed_ends_as_one_never_killed(reference: dict, word
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(root), str(tests)])}
     command = [sys.executable, "-m", "recbole_odrec", "--model=ODRec", "--dataset=ml-small", *words]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not (found := list(tmp_path.glob("saved/ODRec-*/student/last.pth"))):
         assert process.poll() is None
         assert time.monotonic() < deadline

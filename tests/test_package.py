@@ -43,7 +43,7 @@ def test_the_wheel_runs_from_another_folder(wheel: Path, small_data: Path, tmp_p
         # -P: the folder it runs in must not lend it the checkout.
         [sys.executable, "-c", "import sys, recbole_odrec.cli as c; assert c.__file__.startswith(sys.argv.pop(1)), "
          "c.__file__; sys.exit(c.main())", str(site), *words],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / done.stdout.splitlines()[-1]).is_file()

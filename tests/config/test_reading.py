@@ -17,7 +17,7 @@ from recbole.config import Config
 
 from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.cli import TrainArguments, parse_train_arguments
-from recbole_odrec.config import config_of, make_config
+from recbole_odrec.config import config_of, make_config, reading
 from recbole_odrec.config.layers import Resolved, known_keys
 from recbole_odrec.config.properties import recbole_properties
 from recbole_odrec.config.reading import read_word, read_yaml
@@ -201,7 +201,8 @@ def test_pickles_that_lie_about_are_not_read(small_config: Callable[..., Config]
 
 # ---------------------------------------------------------------------- any argument
 
-PRINTABLE = st.text(max_size=6).filter(str.isprintable)  # YAML has no others
+# YAML has no others; and 1e3, which we read as a number, it writes as a word without quotes.
+PRINTABLE = st.text(max_size=6).filter(lambda text: text.isprintable() and not reading._EXPONENT.match(text))
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | PRINTABLE,
     lambda parts: st.lists(parts, max_size=3) | st.dictionaries(PRINTABLE, parts, max_size=3),

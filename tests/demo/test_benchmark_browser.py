@@ -20,7 +20,7 @@ def test_a_small_run_end_to_end(runtime: Path, tiny_bundle: Path, tmp_path: Path
         "import sys; from pathlib import Path; from recbole_odrec.benchmark.browser import benchmark_browser as run; "
         "run(Path('results'), [Path(sys.argv[1])], 300, loads=1, samples=2)"
     )  # a process of its own: Playwright drives one browser a thread
-    subprocess.run([sys.executable, "-c", script, str(tiny_bundle)], cwd=tmp_path, check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", script, str(tiny_bundle)], cwd=tmp_path, check=True, timeout=900)
     result = json.loads((tmp_path / "results" / "browser.json").read_text())
     assert (tmp_path / "results" / "browser.md").read_text() == markdown(result)
     assert [(row["model"], row["precision"], row["n_items"]) for row in result["rows"]] == [
