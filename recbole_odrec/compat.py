@@ -191,6 +191,13 @@ def _distutils_of_python_3_12(module: ModuleType) -> Iterator[None]:
         yield
 
 
+@_around("hyperopt.atpe")
+def _hyperopt_without_pkg_resources(module: ModuleType) -> Iterator[None]:
+    # The releases before 0.3, of which RecBole's HyperTuning asks for one, import it for a search that RecBole has not.
+    with stand_ins({"pkg_resources": ModuleType("pkg_resources")}):
+        yield
+
+
 # ---------------------------------------------------------------------- RecBole's own
 
 

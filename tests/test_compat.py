@@ -240,6 +240,21 @@ def test_thop_without_distutils(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.nn.Linear in register_hooks
 
 
+def test_hyperopt_without_pkg_resources(monkeypatch: pytest.MonkeyPatch, in_a_folder_of_its_own: Path) -> None:
+    """As with setuptools 81 and later."""
+    Path("hyperopt").mkdir()
+    Path("hyperopt/__init__.py").write_text("from hyperopt import atpe")
+    Path("hyperopt/atpe.py").write_text("import pkg_resources")
+    monkeypatch.syspath_prepend(str(in_a_folder_of_its_own))
+    for name in ("hyperopt", "hyperopt.atpe", "pkg_resources"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("hyperopt", "hyperopt.atpe"):
+        monkeypatch.delitem(sys.modules, name)
+    import hyperopt
+
+    assert hyperopt.atpe.pkg_resources
+
+
 def test_pandas_3_is_refused_when_recbole_reads_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compat, "version", lambda name: "3.0.1")
     with (
