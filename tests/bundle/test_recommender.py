@@ -17,6 +17,7 @@ import onnx
 import pytest
 
 from recbole_odrec.bundle import BundleError, Recommender, tokens
+from recbole_odrec.bundle.graph import IR_VERSION, OPSET
 from recbole_odrec.bundle.manifest import sha256, write_manifest
 from recbole_odrec.bundle.onnx_session import open_session, run_model
 from recbole_odrec.bundle.tokens import TokenTable
@@ -364,7 +365,8 @@ def graph_of(inputs: dict, outputs: dict) -> bytes:
     value = onnx.helper.make_tensor_value_info
     nodes = [onnx.helper.make_node("Identity", [a], [b]) for a, b in zip(inputs, outputs, strict=True)]
     parts = ([value(name, *kind) for name, kind in part.items()] for part in (inputs, outputs))
-    return onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", *parts), ir_version=8).SerializeToString()
+    graph, opset = onnx.helper.make_graph(nodes, "g", *parts), onnx.helper.make_opsetid("", OPSET)
+    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION).SerializeToString()
 
 
 @pytest.mark.parametrize(
