@@ -30,19 +30,61 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     # Not one of `tempfile`, whose files only their owner may read: these may be served.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")  # `_TEMPORARY` is its pattern
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with folder_made(path.parent):
+            try:
+                with temporary.open("xb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            except BaseException:
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
     except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
         refusal = _os_error(error)
         if refusal is None:
             raise
         raise cannot_write(path, refusal) from error
+
+
+@contextmanager
+def folder_made(folder: Path) -> Iterator[None]:
+    """Makes a folder and those on the way to it; where what is done inside fails, those that it made are removed."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in made:
+            with suppress(OSError):  # not there, or somebody else's files are in it
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A new folder where `path` is or will be, gone afterwards; so are those on the way where what is inside fails."""
+    parent, prefix = path.parent, f".{path.name}."
+    with folder_made(parent), tempfile.TemporaryDirectory("", prefix, parent, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def written_together(folder: Path) -> Iterator[Path]:
+    """A folder to write into, whose files move to `folder` when all are written; otherwise nothing of them stays.
+
+    Raises:
+        UserError: the system refuses to write there.
+    """
+    try:
+        with folder_beside(folder) as work:
+            yield work
+            with folder_made(folder):
+                for file in work.iterdir():
+                    file.replace(folder / file.name)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def cannot_write(path: object, error: OSError) -> UserError:

@@ -11,7 +11,7 @@ from recbole.config import Config
 from recbole.utils import get_local_time
 
 from recbole_odrec.errors import UserError
-from recbole_odrec.files import write_json
+from recbole_odrec.files import folder_made, write_json
 from recbole_odrec.trainer import checkpoint
 
 
@@ -21,11 +21,16 @@ def new_run_folder(config: Config, identity: dict[str, Any]) -> Path:
     name = f"{config['model']}-{config['dataset']}-{get_local_time()}"
     for attempt in range(1, 1000):
         folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:  # another run started within this second
-            continue
-        write_json(folder / "run.json", identity)
+        with folder_made(parent):
+            try:
+                folder.mkdir()
+            except FileExistsError:  # another run started within this second
+                continue
+            try:
+                write_json(folder / "run.json", identity)
+            except UserError:
+                folder.rmdir()
+                raise
         return folder
     raise UserError(f"no free run folder {parent / name}.")
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from recbole_odrec.data.session_file import N_GIVEN
 from recbole_odrec.data.session_sources import Session, SourceSessions
 from recbole_odrec.errors import UserError
-from recbole_odrec.files import write_atomically, write_text
+from recbole_odrec.files import written_together
 
 PARTS = ("train", "valid", "test")
 
@@ -76,24 +76,27 @@ def write_benchmark(
         The files.
 
     Raises:
-        UserError: a name that would lie elsewhere.
+        UserError: a name that would lie elsewhere, or the system refuses to write there; then no file is.
     """
     if name in ("", ".", "..") or not name.isprintable() or any(mark in name for mark in "/\\"):
         raise UserError(f"--name {name!r}, expected the plain name of a folder below {folder}.")
-    paths, first = [], 1
-    for part, source in zip(PARTS, split, strict=True):
-        path = folder / name / f"{name}.{part}.inter"
-        hidden = None if show_progress else True  # None: drawn on a terminal alone
-        bar = tqdm(source.sessions, desc=path.name, unit=" sessions", delay=2, disable=hidden)
-        lines = _case_lines(bar, source, first, max_length) if expand else _session_lines(bar, source, first)
-        write_atomically(path, lambda file, lines=lines: file.writelines(line.encode() for line in lines))
-        paths.append(path)
-        first += len(source.sessions)
-    if expand and any(source.n_given for source in split):  # items may be in histories alone
-        items = sorted({item for source in split for session in source.sessions for item in session})
-        text = "".join(f"{item}\n" for item in ["item_id:token", *items])
-        write_text(folder / name / f"{name}.item", text)
-    return paths
+    names, first = [f"{name}.{part}.inter" for part in PARTS], 1
+    with written_together(folder / name) as work:
+        for file, source in zip(names, split, strict=True):
+            hidden = None if show_progress else True  # None: drawn on a terminal alone
+            bar = tqdm(source.sessions, desc=file, unit=" sessions", delay=2, disable=hidden)
+            lines = _case_lines(bar, source, first, max_length) if expand else _session_lines(bar, source, first)
+            _write_lines(work / file, lines)
+            first += len(source.sessions)
+        if expand and any(source.n_given for source in split):  # items may be in histories alone
+            items = sorted({item for source in split for session in source.sessions for item in session})
+            _write_lines(work / f"{name}.item", (f"{item}\n" for item in ["item_id:token", *items]))
+    return [folder / name / file for file in names]
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    with path.open("wb") as file:
+        file.writelines(line.encode() for line in lines)
 
 
 def _session_lines(sessions: Iterable[Session], source: SourceSessions, first: int) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from recbole_odrec.bundle.tokens import Lines, TokenTable, read_table
 from recbole_odrec.demo.runtime import FILES as RUNTIME_FILES
 from recbole_odrec.demo.runtime import PAGE
 from recbole_odrec.errors import UserError
+from recbole_odrec.files import folder_beside
 
 LIST = "files.js"  # written here: every other file with its size and SHA-256, and a key of them all
 _MOST_LIST_BYTES = 2**20
@@ -72,31 +72,26 @@ def write_site(site: Site, output: Path) -> None:
     """
     if not _may_replace(output):
         raise UserError(f"{output} exists and is not a page of this command; give a new folder, or remove it first.")
-    work = None
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
-        page, old = work / "page", work / "old"
-        for name, source in site.items():
-            target = page / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(source, bytes):
-                target.write_bytes(source)
-            else:
-                shutil.copyfile(source, target)
-        if output.exists():
-            output.rename(old)
-        try:
-            page.rename(output)
-        except OSError:
-            if old.exists():
-                old.rename(output)
-            raise
+        with folder_beside(output) as work:
+            page, old = work / "page", work / "old"
+            for name, source in site.items():
+                target = page / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if isinstance(source, bytes):
+                    target.write_bytes(source)
+                else:
+                    shutil.copyfile(source, target)
+            if output.exists():
+                output.rename(old)
+            try:
+                page.rename(output)
+            except OSError:
+                if old.exists():
+                    old.rename(output)
+                raise
     except OSError as error:
         raise UserError(f"{output} cannot be written ({error.strerror or error}); nothing was changed.") from error
-    finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def _file_list(files: Mapping[str, Path]) -> bytes:

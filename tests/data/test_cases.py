@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import pickle
 import random
+import resource
 from collections import Counter
 from pathlib import Path
 
@@ -208,6 +209,29 @@ def test_a_name_stays_inside_the_output_folder(capsys, name: str) -> None:
     assert convert("--name", name, "--train_pickle", "t.pkl", "--test_pickle", "t.pkl") == 2
     assert "expected the plain name of a folder" in capsys.readouterr().err
     assert [path.name for path in Path.cwd().iterdir()] == ["t.pkl"]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_full_disk_is_one_line_and_leaves_nothing(capsys, is_there: bool) -> None:
+    """The third file does not fit: no other is there either, nor a folder; earlier files stay as they are."""
+    Path("train.txt").write_text("".join(f"a{n} b c\n" for n in range(20)))
+    write_plain([((f"a{n}", "b"), "c") for n in range(20)] * 20, "test.txt")
+    words = ["--name", "t", "--output", "out/data", "--train_sessions", "train.txt", "--test_prefixes", "test.txt"]
+    if is_there:
+        Path("out/data/t").mkdir(parents=True)
+        Path("out/data/t/t.train.inter").write_text("mine")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        assert main(["convert", "--no_progress", *words]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    error = "out/data/t cannot be written (File too large): make room there, or choose another folder."
+    assert capsys.readouterr().err == f"recbole_odrec: {error}\n"
+    assert [path.name for path in Path("out").rglob("*")] == (["data", "t", "t.train.inter"] if is_there else [])
+    assert Path("out").exists() == is_there
+    assert main(["convert", "--no_progress", *words]) == 0
+    assert len(list(Path("out/data/t").iterdir())) == 3
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "text"])

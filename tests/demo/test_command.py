@@ -147,8 +147,8 @@ def test_the_export_is_whole_and_replaces_only_itself(stand_in, tiny_bundle: Pat
 
 
 def test_a_full_disk_is_one_line_and_the_earlier_page_stays(stand_in, tiny_bundle, film_bundle, monkeypatch, capsys):
-    def export(bundle: Path) -> int:
-        return main(["demo", f"--bundle={bundle}", f"--offline-dir={stand_in}", "--export", "pages/demo"])
+    def export(bundle: Path, page: str = "pages/demo") -> int:
+        return main(["demo", f"--bundle={bundle}", f"--offline-dir={stand_in}", "--export", page])
 
     def content() -> dict:
         return {path: path.read_bytes() for path in sorted(Path("pages").rglob("*")) if path.is_file()}
@@ -167,6 +167,10 @@ def test_a_full_disk_is_one_line_and_the_earlier_page_stays(stand_in, tiny_bundl
 
             patch.setattr(*place, full)
             capsys.readouterr()
+            if not is_rename:
+                assert export(film_bundle, "new/page") == 2
+                assert not Path("new").exists()
+                capsys.readouterr()
             assert export(film_bundle) == 2
         assert capsys.readouterr().err == (
             "recbole_odrec: pages/demo cannot be written (No space left on device); nothing was changed.\n"
