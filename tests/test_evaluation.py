@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -164,11 +165,12 @@ def test_sampled_negatives_rank_as_recboles_own_loader_and_trainer_rank_them(sma
     assert 0 < results[0]["recall@5"] < 1
 
 
-def test_sampled_negatives_of_whole_sessions(write_sessions) -> None:
+@pytest.mark.parametrize("mode", ["uni20", "pop20"])
+def test_sampled_negatives_of_whole_sessions(write_sessions, mode: str) -> None:
     write_sessions("data", 40, 12)
     values = {"data_path": "data", "hidden_size": 16, "show_progress": False, "metric_decimal_place": 10}
     values["benchmark_filename"] = ["train", "valid", "test"]
-    arguments = {"order": "TO", "mode": "uni20"}
+    arguments = {"order": "TO", "mode": mode}
     config = make_config("GRU4RecTeacher", "ml", config_dict={**values, "eval_args": arguments})
     train_data, _, test_data = data_preparation(config, create_dataset(config))
     model = get_model("GRU4RecTeacher")(config, train_data._dataset).eval()
@@ -177,8 +179,12 @@ def test_sampled_negatives_of_whole_sessions(write_sessions) -> None:
     init_seed(4, True)
     with torch.no_grad():
         assert given["recall@5"] == pytest.approx(among_candidates(model, test_data, 5), abs=1e-9)
-    with pytest.raises(UserError, match=r"eval_args mode pop20 .* draw evenly \(uni20\)"):
-        run("GRU4RecTeacher", "ml", config_dict={**values, "eval_args": {**arguments, "mode": "pop20"}})
+    if mode == "pop20":  # as often as they are next items, in all three files
+        tokens = train_data._dataset.field2id_token["item_id"]
+        drawn = Counter(str(tokens[item]) for item in test_data._sampler._get_candidates_list())
+        assert drawn == Counter(
+            item for line in Path("train.txt").read_text().splitlines() for item in line.split()[1:]
+        )
 
 
 def test_an_ensemble_and_recboles_teachers_predict_what_they_rank_by(small_config) -> None:

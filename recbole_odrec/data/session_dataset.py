@@ -69,7 +69,7 @@ class SessionDataset(ExactTables, SequentialDataset):
         self._add_sessions(read_sessions(self._session_files, self.config))
 
     def _add_sessions(self, sessions: Sessions) -> None:
-        self.tokens, self.parts = sessions.tokens, sessions.parts
+        self.tokens, self.parts, self._parts_read = sessions.tokens, sessions.parts, sessions.parts
         fields = RowFields(self.uid_field, self.iid_field, self.item_list_length_field, SESSION_START, HISTORY_END)
         for field in fields:
             self.set_field_property(field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
@@ -99,12 +99,12 @@ class SessionDataset(ExactTables, SequentialDataset):
             mode = self.config["eval_args"]["mode"][split]
             part.pad_to_max |= mode != "full"
             if self._session_files and mode.startswith("pop"):
-                raise UserError(
-                    f"eval_args mode {mode} draws from the items of all rows, and whole sessions are never laid out "
-                    f"as rows: draw evenly ({mode.replace('pop', 'uni')}), or write prefix rows with `recbole-odrec "
-                    "convert --expand`."
-                )
+                self.inter_feat = self._every_row()  # whose next items are what RecBole's sampler draws from
         return parts
+
+    def _every_row(self) -> SessionRows:
+        rows, (train, valid, test) = self._split_rows[0], self._parts_read
+        return SessionRows(self.tokens, joined(joined(train, valid), test), rows.fields, rows.longest, 1)
 
     @property
     def avg_actions_of_users(self) -> float:
