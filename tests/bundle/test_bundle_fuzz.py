@@ -1,20 +1,22 @@
 """Bundles that nobody exported: the valid bundle's answer, or one line, soon.
 
 Checksums find every accident (test_recommender.py mutates bundles whose checksums are stale). Here they are made anew,
-as somebody would who writes bundles by hand. Bytes of the model are not among what is changed: with new checksums it is
-another model, and ONNX Runtime, which reads it, promises nothing about one that is malformed.
+as somebody would who writes bundles by hand. A changed model with new checksums is another model: its answers may be
+others, and still are items, each once, by falling scores. ONNX Runtime, which reads it, promises nothing about a
+malformed one: that is tried in a process of its own.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -157,6 +159,52 @@ def plain_tokens(content: bytes) -> list[str] | None:
         return None
     is_right = rest == "" and len(tokens) == 60 == len(set(tokens)) and all(0 < len(t.encode()) <= 4096 for t in tokens)
     return tokens if is_right else None
+
+
+def mutants(content: bytes, n: int) -> Iterator[bytes]:
+    """Bits flipped, pieces cut off, put in and doubled."""
+    drawn = random.Random(3)
+    for _ in range(n):
+        mutant, place = bytearray(content), drawn.randrange(len(content))
+        change = drawn.choice(["flip", "flip", "cut", "insert", "double"])
+        if change == "flip":
+            mutant[place] ^= 1 << drawn.randrange(8)
+        elif change == "cut":
+            del mutant[place:]
+        else:
+            mutant[place:place] = drawn.randbytes(4) if change == "insert" else content[place : place + 50]
+        yield bytes(mutant)
+
+
+def test_another_model_with_new_checksums_answers_in_form_or_is_refused(folder: Path) -> None:
+    content, values = (folder / "model.onnx").read_bytes(), json.loads((folder / "manifest.json").read_text())
+    known = set((folder / "items.txt").read_text().splitlines())
+
+    def n_answers() -> int:
+        n = 0
+        for mutant in mutants(content, 60):
+            (folder / "model.onnx").write_bytes(mutant)
+            values["files"]["model.onnx"] = {"bytes": len(mutant), "sha256": sha256(mutant)}
+            write_with_checksum(folder, values)
+            answer = answer_or_refusal(folder)
+            if answer is not None:
+                scores = [score for _, score, _ in answer]
+                assert {item for item, _, _ in answer} <= known
+                assert len({item for item, _, _ in answer}) == len(answer) == 10
+                assert all(map(math.isfinite, scores))
+                assert scores == sorted(scores, reverse=True)
+                n += 1
+        return n
+
+    child = os.fork()
+    if not child:  # told by its exit code alone: 0 for another exception, a signal's number for a crash
+        n = 0
+        with suppress(BaseException):
+            n = n_answers()
+        os._exit(n)
+    _, status = os.waitpid(child, 0)
+    assert not status & 0x7F, f"ended by signal {status & 0x7F}"
+    assert 5 < status >> 8 < 55  # some of each
 
 
 def test_lists_of_items_are_read_as_a_plain_reader_reads_them(folder: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,67 @@ def test_tables(tmp_path: Path, ok: list, odd: list, end: str, has_mark: bool) -
         for row in read:
             check(len(row) == 3 and row[0].strip() and row[1].strip() and "[PAD]" not in row and is_number(row[2]))
         return [(user, item, float(time)) for user, item, time in read]
+
+    agree(ours, plain)
+
+
+cases = st.tuples(good, st.lists(good, min_size=1, max_size=3).map(" ".join), good)
+
+
+@bounded
+@given(
+    st.lists(st.lists(cases, min_size=2, max_size=5), min_size=3, max_size=3),
+    st.lists(
+        st.one_of(
+            st.tuples(words, st.lists(words, min_size=1, max_size=3).map(" ".join), words),
+            st.lists(words, min_size=2, max_size=4).map(tuple),
+        ),
+        max_size=1,
+    ),
+    ends,
+    st.booleans(),
+)
+def test_benchmark_files_of_cases(tmp_path: Path, ok: list, odd: list, end: str, has_mark: bool) -> None:
+    """One case a line: history and next item, in three files; histories hold items, but for what begins them."""
+    from recbole_odrec.config import make_config
+
+    (tmp_path / "t").mkdir(exist_ok=True)
+    parts = ("train", "valid", "test")
+    paths = [tmp_path / "t" / f"t.{part}.inter" for part in parts]
+    for path, rows in zip(paths, [[*odd, *ok[0]], *ok[1:]], strict=True):
+        lines = ["session_id:token\titem_id_list:token_seq\titem_id:token", *("\t".join(row) for row in rows)]
+        path.write_bytes((b"\xef\xbb\xbf" if has_mark else b"") + "".join(line + end for line in lines).encode())
+    values = {"data_path": str(tmp_path), "benchmark_filename": list(parts), "USER_ID_FIELD": "session_id"}
+    config = make_config("GRU4RecTeacher", "t", config_dict={"state": "ERROR", **values})
+
+    def ours() -> list:
+        found = []
+        for part in SessionDataset(config).build():
+            rows = part[torch.arange(len(part))]
+            items, users = (part.field2id_token[name] for name in ("item_id", "session_id"))
+            columns = (rows[name].tolist() for name in ("session_id", "item_id_list", "item_length", "item_id"))
+            found.append(
+                [
+                    (str(users[user]), tuple(str(items[i]) for i in history[:n]), str(items[target]))
+                    for user, history, n, target in zip(*columns, strict=True)
+                ]
+            )
+        return found
+
+    def plain() -> list:
+        read = []
+        for path in paths:
+            rows = [line.split("\t") for line in plain_lines(path.read_bytes())[1:]]
+            check(all(len(row) == 3 and all(word.strip() for word in row) for row in rows))
+            read.append([(user, tuple(filter(None, words.split(" "))), item) for user, words, item in rows])
+        all_rows = [row for rows in read for row in rows]
+        check(all("[PAD]" not in (user, item, *history) for user, history, item in all_rows))
+        items = {item for _, _, item in all_rows}
+        behind = [token for _, history, _ in all_rows for token in history[1:]]
+        firsts = [history[0] for _, history, _ in all_rows]
+        tokens, most = (behind, 0.01) if behind else (firsts, 0.5)
+        check(sum(token not in items for token in tokens) / len(tokens) <= most)
+        return read
 
     agree(ours, plain)
 
