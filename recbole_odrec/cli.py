@@ -118,6 +118,8 @@ def export(words: Sequence[str]) -> None:
     loss = "share of the test NDCG that fp16 or int8 may cost (default 0.01)"
     parser.add_argument("--max_ndcg_loss", type=float, default=0.01, help=loss)
     parser.add_argument("--executorch", action="store_true", help="write model.pte for ExecuTorch too, in fp32")
+    part = "a part of your own that the checkpoint names; importing it runs its code"
+    parser.add_argument("--part", action="append", default=[], dest="parts", metavar="MODULE:CLASS", help=part)
     options = vars(parser.parse_args(words))
     with _needs("export", "bundle"):
         from recbole_odrec.bundle.export import export_bundle

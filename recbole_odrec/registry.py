@@ -27,6 +27,8 @@ def model_class(name: str) -> type[AbstractRecommender]:
     Raises:
         UserError: no such model, with the nearest name.
     """
+    if not name.isidentifier():  # it becomes that of a module
+        raise _unknown(name)
     try:
         return get_model(name)
     except ModuleNotFoundError as error:

@@ -105,7 +105,8 @@ class Centre(Objective):
 
 
 EPOCHS = 4
-PARTS = [f"--table={Path(__file__).stem}:QuotientRemainder", f"--objectives=['{Path(__file__).stem}:Centre']"]
+TABLE = f"{Path(__file__).stem}:QuotientRemainder"
+PARTS = [f"--table={TABLE}", f"--objectives=['{Path(__file__).stem}:Centre']"]
 WORDS = [
     *(*PARTS, "--n_remainders=40", "--centre_weight=0.01", "--contrastive_weight=0", "--predictive_weight=0"),
     *("--kd_weight=0", f"--epochs={EPOCHS}", "--stopping_step=10", "--hidden_size=16", "--MAX_ITEM_LIST_LENGTH=20"),
@@ -165,7 +166,7 @@ def test_a_run_killed_and_resumed_ends_as_one_never_killed(reference: dict, word
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_the_bundle_recommends_what_pytorch_does(reference: dict, precision: Precision) -> None:
     path = reference["phases"]["student"]["checkpoint"]
-    manifest = export_bundle(path, "out", precision, max_ndcg_loss=0.5)
+    manifest = export_bundle(path, "out", precision, max_ndcg_loss=0.5, parts=[TABLE])
     parity = manifest["parity"]["fp32"]
     assert parity["identical_lists"] + parity["tied_lists"] == parity["cases"] == 120
     assert manifest["parity"][precision]["overlap"] > 0.9
@@ -180,13 +181,28 @@ def exporter_after_all() -> Iterator[None]:
     table_graph.register(QuotientRemainder, ours)
 
 
+def test_a_file_alone_gets_no_code_imported(reference: dict, tmp_path: Path, monkeypatch, capsys) -> None:
+    """A checkpoint names a module that writes a file when it is imported."""
+    (tmp_path / "own_part.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')\nclass Table: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    state = checkpoint.load(Path(reference["phases"]["student"]["checkpoint"]))
+    checkpoint.save(Path("odd.pth"), {**state, "config": {**state["config"], "table": "own_part:Table"}})
+    words = ["export", "--checkpoint=odd.pth", "--output=out"]
+    assert main(words) == 2
+    assert "if you trust it, name it too, --part=own_part:Table." in capsys.readouterr().err
+    assert not Path("pwned").exists()
+    assert main([*words, "--part=own_part:Table"]) == 2
+    assert "table='own_part:Table' is no ItemTable" in capsys.readouterr().err
+    assert Path("pwned").exists()
+
+
 def test_what_cannot_be_exported_is_refused_by_name(reference: dict, capsys, exporter_after_all: None) -> None:
     """Nobody has a graph for the table, or one that stores it dense, or that stores other than it says."""
     path = reference["phases"]["student"]["checkpoint"]
 
     def refusal(exporter: Callable) -> str:
         table_graph.register(QuotientRemainder, exporter)
-        assert main(["export", f"--checkpoint={path}", "--output=out"]) == 2
+        assert main(["export", f"--checkpoint={path}", "--output=out", f"--part={TABLE}"]) == 2
         captured = capsys.readouterr()
         assert captured.err.count("\n") == 1
         assert not Path("out").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from recbole_odrec.bundle.source import Source, load_source
 from recbole_odrec.bundle.titles import read_titles
 from recbole_odrec.bundle.traced import build_traced_model
 from recbole_odrec.errors import UserError, did_you_mean
+from recbole_odrec.files import folder_made
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.result import versions
@@ -35,6 +37,7 @@ def export_bundle(
     data_path: str | None = None,
     max_ndcg_loss: float = LARGEST_NDCG_LOSS,
     executorch: bool = False,
+    parts: Collection[str] = (),
 ) -> dict[str, Any]:
     """Writes a bundle: a folder that recommends with ONNX Runtime alone.
 
@@ -49,6 +52,7 @@ def export_bundle(
         data_path: folder that holds the data set's folder, where it is not where the run found it.
         max_ndcg_loss: share of the test NDCG that fp16 or int8 may cost.
         executorch: write `model.pte` for ExecuTorch too, in fp32, checked likewise.
+        parts: parts of your own, as `module:Class`, that the checkpoint may name: importing them runs their code.
 
     Returns:
         The content of `manifest.json`.
@@ -62,7 +66,7 @@ def export_bundle(
             f"precision={precision!r}{did_you_mean(precision, PRECISIONS)}, expected {', '.join(PRECISIONS)}."
         )
     _require_place(output)
-    source = load_source(Path(checkpoint), data_path)
+    source = load_source(Path(checkpoint), data_path, parts)
     n_items = len(source.tokens) - 1
     if isinstance(topk, bool) or not isinstance(topk, int) or not 1 <= topk <= n_items:
         raise UserError(f"topk={topk!r}, expected 1 to {n_items}, the number of items.")
@@ -80,7 +84,8 @@ def export_bundle(
         parity["executorch"] = compare(expected, run)
         require_parity(parity["executorch"], "fp32")
     try:
-        return _write(output, source, model, program, parity, precision, topk)
+        with folder_made(output.parent):
+            return _write(output, source, model, program, parity, precision, topk)
     except OSError as error:
         raise _unwritable(output, error) from error
 
@@ -134,7 +139,6 @@ def _write(
     precision: Precision,
     topk: int,
 ) -> dict[str, Any]:
-    output.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
         folder.chmod(0o755)

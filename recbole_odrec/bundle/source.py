@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import nn
 
 from recbole_odrec.bundle.recbole_pickle import is_plain, read_recbole_checkpoint
 from recbole_odrec.config import make_config
+from recbole_odrec.config.stored import check_stored
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.adapter import ProductTeacher
@@ -24,7 +26,10 @@ from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.trainer import checkpoint
 
 # Where a run wrote and on what machine it ran is no property of the model.
-_NOT_TAKEN = {"data_path", "checkpoint_dir", "device", "use_gpu", "gpu_id", "state", "show_progress", "log_wandb"}
+_NOT_TAKEN = {
+    *("data_path", "checkpoint_dir", "device", "use_gpu", "gpu_id", "state", "show_progress", "log_wandb", "nproc"),
+    *("worker", "objectives", "dataset_save_path", "dataloaders_save_path"),
+}
 
 
 @dataclass
@@ -48,19 +53,20 @@ class Source:
     metrics: dict[str, Any] | None
 
 
-def load_source(path: Path, data_path: str | None = None) -> Source:
+def load_source(path: Path, data_path: str | None = None, parts: Collection[str] = ()) -> Source:
     """Rebuilds the model of a `best.pth` and the data set that it was trained on.
 
     Args:
         path: checkpoint of a run of ours, or of a RecBole model that scores by an item-embedding product.
         data_path: folder that holds the data set's folder, where it is not where the run found it.
+        parts: parts of the user's own, as `module:Class`, that the checkpoint may name.
 
     Raises:
         UserError: an unreadable checkpoint, data that is missing or another than it was trained on, or a model that
             cannot be exported.
     """
     state = _read(path)
-    config = _rebuild_config(state, path, data_path)
+    config = _rebuild_config(state, path, data_path, parts)
     data = _load_data(config)
     train, test = data[0], data[-1]
     if "items" in state and state["items"] != checkpoint.item_fingerprint(train):
@@ -92,10 +98,10 @@ def _read(path: Path) -> dict[str, Any]:
         return {**state, "model": state["config"].get("model")}
 
 
-def _rebuild_config(state: dict[str, Any], path: Path, data_path: str | None) -> Config:
+def _rebuild_config(state: dict[str, Any], path: Path, data_path: str | None, parts: Collection[str]) -> Config:
     stored = state["config"]
     name, dataset = state["model"], stored.get("dataset")
-    if not isinstance(name, str) or not isinstance(dataset, str):
+    if not isinstance(name, str) or not isinstance(dataset, str) or Path(dataset).name != dataset:
         raise UserError(f"{path} does not say of which model and data set it is.")
     given = {"use_gpu": False, "show_progress": False, "state": "ERROR", "train_neg_sample_args": None}
     if name not in OUR_MODELS:
@@ -104,9 +110,14 @@ def _rebuild_config(state: dict[str, Any], path: Path, data_path: str | None) ->
     if data_path is not None or folder.is_dir() or dataset != "ml-100k":  # that one comes with RecBole, wherever it is
         given["data_path"] = data_path if data_path is not None else str(folder.parent)
     config = make_config(name, dataset, config_dict=given)
-    for key, value in stored.items():
-        if key not in _NOT_TAKEN and is_plain(value) and is_plain(config.final_config_dict.get(key)):
-            config[key] = value
+    taken = {
+        key: value
+        for key, value in stored.items()
+        if key not in _NOT_TAKEN and is_plain(value) and is_plain(config.final_config_dict.get(key))
+    }
+    check_stored(taken, path, parts, "--part={}")
+    for key, value in taken.items():
+        config[key] = value
     return config
 
 
@@ -124,15 +135,12 @@ def _load_data(config: Config) -> list[SessionDataset]:
 def _rebuild_model(state: dict[str, Any], config: Config, train: SessionDataset, path: Path) -> nn.Module:
     try:
         model = model_class(state["model"])(config, train)
-        model.load_state_dict(state["state_dict"])
+        checkpoint.load_weights(model, state["state_dict"], path, state.get("n_items"))
     except UserError:
         raise
     except Exception as error:  # a model of another kind fails in its own way
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{path}: {state['model']} cannot be rebuilt from this data ({reason}).") from error
-    for name, weight in model.state_dict().items():
-        if not torch.isfinite(weight).all():
-            raise UserError(f"{path}: weight {name} holds NaN or infinity; this training run has failed.")
     return model.eval()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from recbole.utils import argument_list
 
-from recbole_odrec.config.kinds import POSITIVE, TEXT, whole
+from recbole_odrec.config.kinds import POSITIVE, TEXT, list_of, whole
 from recbole_odrec.config.layers import Resolved, known_keys, resolve_model
 from recbole_odrec.config.properties import our_properties, recipe_properties
 from recbole_odrec.errors import UserError
@@ -17,6 +17,8 @@ from recbole_odrec.parsing import require
 
 # Both phases must agree on these: the rows, the metric that selects, where things go.
 _SHARED_KEYS = ("MAX_ITEM_LIST_LENGTH", "eval_args", "metrics", "topk", "valid_metric", "eval_batch_size", "repeatable")
+
+_PARTS = list_of(TEXT, "parts of your own, such as ['my_module:MyTable']")
 
 # What a teacher cannot differ in: data, evaluation and machine are the run's.
 _OF_THE_RUN = {*argument_list.general_arguments, *argument_list.evaluation_arguments, *argument_list.dataset_arguments}
@@ -116,7 +118,9 @@ def _written_out(entries: Any, dataset: str, of_every_one: Mapping[str, Any]) ->
                 rule.expected,
             )
         if "checkpoint" in entry:
-            others = sorted(entry.keys() - {"checkpoint", "weight"})
+            others = sorted(entry.keys() - {"checkpoint", "weight", "parts"})
+            parts = entry.get("parts", ["-"])
+            require(_PARTS.holds(parts), f"parts of teacher {number}", parts, _PARTS.expected)
             if others:
                 raise UserError(f"teacher {number} is a file, which says what it is: leave {', '.join(others)} out.")
             written.append(entry)

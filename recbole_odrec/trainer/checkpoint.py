@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
+from torch import Tensor, nn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_zip, json_plain, write_atomically
@@ -48,8 +50,12 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-_KINDS = {"model": str, "config": dict, "items": str, "epoch": int, "state_dict": dict}
+_KINDS = {"model": str, "config": dict, "items": str, "n_items": int, "epoch": int, "state_dict": dict}
 _KINDS_OF_CONFIG = {"MAX_ITEM_LIST_LENGTH": int, "seed": int}
+_KINDS_OF_TRAINING = {
+    **{"training": dict, "cur_step": int, "best_epoch": int, "best_valid_score": float, "rng": dict},
+    **{"epoch_seconds": list, "loss_history": list},
+}
 
 
 def load_model(path: Path) -> dict[str, Any]:
@@ -59,11 +65,67 @@ def load_model(path: Path) -> dict[str, Any]:
         UserError: as `load`, or what the file says of its model is missing or of another type.
     """
     state = load(path)
-    for values, kinds in ((state, _KINDS), (state.get("config") or {}, _KINDS_OF_CONFIG)):
-        wrong = [key for key, kind in kinds.items() if not isinstance(values.get(key), kind)]
-        if wrong:
-            raise UserError(f"{path} is no checkpoint of a model: its `{wrong[0]}` is missing or of another type.")
+    _check_kinds(path, state, _KINDS)
+    _check_kinds(path, state["config"], _KINDS_OF_CONFIG)
     return state
+
+
+def load_training(path: Path) -> tuple[Path, dict[str, Any]]:
+    """As `load_model`, of the checkpoint from which training goes on: the file, or the last.pth beside a best.pth.
+
+    Raises:
+        UserError: as `load_model`.
+    """
+    last = path.with_name("last.pth")
+    if "training" not in load(path) and last.is_file():
+        path = last  # a script has RecBole's `saved_model_file`: the best
+    state = load_model(path)
+    _check_kinds(path, state, _KINDS_OF_TRAINING)
+    return path, state
+
+
+def _check_kinds(path: Path, values: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    for key, kind in kinds.items():
+        if not isinstance(values.get(key), kind):
+            raise UserError(f"{path} is no checkpoint of a model: its `{key}` is missing or of another type.")
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Any], path: Path, n_items: int | None = None) -> None:
+    """Puts weights of a file into a model, if they are the model's own; it is as it was otherwise.
+
+    Args:
+        n_items: of how many items the file says that it is.
+
+    Raises:
+        UserError: the weight that is missing, too many, of another shape or type, NaN or infinite.
+    """
+    if n_items is not None and n_items != model.n_items:
+        raise UserError(f"{path} says that it is of {n_items} items, and this data has {model.n_items}.")
+    for name, own in model.state_dict().items():
+        expected = f"{list(own.shape)} of {own.dtype}"
+        if not isinstance(weights.get(name), Tensor):
+            raise UserError(f"{path} is of another model: it has no weight `{name}`, expected {expected}.")
+        found = f"{list(weights[name].shape)} of {weights[name].dtype}"
+        if found != expected:
+            raise UserError(f"{path} is of another model: its weight `{name}` is {found}, expected {expected}.")
+        if not torch.isfinite(weights[name]).all():
+            raise UserError(f"{path}: weight `{name}` holds NaN or infinity; this training run has failed.")
+    others = sorted(set(weights) - set(model.state_dict()))
+    if others:
+        raise UserError(f"{path} is of another model: this one has no weight `{others[0]}`.")
+    model.load_state_dict(dict(weights))
+
+
+@contextmanager
+def continuing(path: Path) -> Iterator[None]:
+    """Inside, training takes its state from a file: whatever is wrong with that is one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # optimizers and generators refuse in any way there is
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path} cannot be continued ({type(error).__name__}: {reason}): train anew.") from error
 
 
 # ---------------------------------------------------------------------- random numbers
@@ -122,6 +184,18 @@ def fingerprint(*values: Any) -> str:
         else:
             digest.update(repr(value).encode())
     return digest.hexdigest()[:12]
+
+
+def same_items(dataset: Dataset, before: str) -> str:
+    """As `item_fingerprint`, of a run that began with the items that `before` stands for, if with any.
+
+    Raises:
+        UserError: they have changed since.
+    """
+    now = item_fingerprint(dataset)
+    if before and before != now:
+        raise UserError("the items of this data are not those that the run began with: train anew, without --resume.")
+    return now
 
 
 def item_fingerprint(dataset: Dataset) -> str:

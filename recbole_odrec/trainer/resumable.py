@@ -109,7 +109,7 @@ class ResumableTrainer(Trainer):
         callback_fn: Callable[[int, float], None] | None = None,
     ) -> tuple[float, dict | None]:
         """As RecBole's; also keeps the last checkpoint, and returns at once when a resumed phase was complete."""
-        self._item_fingerprint = checkpoint.item_fingerprint(train_data._dataset)
+        self._item_fingerprint = checkpoint.same_items(train_data._dataset, self._item_fingerprint)
         self._validates = bool(valid_data) and self.eval_step > 0
         if self.is_complete:
             self.eval_collector.data_collect(train_data)
@@ -188,7 +188,7 @@ class ResumableTrainer(Trainer):
         return {"optimizer": self.optimizer.state_dict(), "state_dict": self.model.state_dict(), **average}
 
     def _load_training_state(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["state_dict"])
+        checkpoint.load_weights(self.model, state["state_dict"], self.last_file)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -221,22 +221,22 @@ class ResumableTrainer(Trainer):
         Raises:
             UserError: the file is unreadable or of another model.
         """
-        state = checkpoint.load(Path(resume_file))
-        if "training" not in state and (last := Path(resume_file).with_name(self.last_file.name)).is_file():
-            resume_file, state = last, checkpoint.load(last)  # a script has RecBole's `saved_model_file`: the best
-        if state["model"] != type(self.model).__name__ or "training" not in state:
-            raise UserError(f"{resume_file} is not a last.pth of {type(self.model).__name__}.")
-        self._load_training_state(state["training"])
+        path, state = checkpoint.load_training(Path(resume_file))
+        if state["model"] != type(self.model).__name__:
+            raise UserError(f"{path} is not a last.pth of {type(self.model).__name__}.")
+        with checkpoint.continuing(path):
+            self._load_training_state(state["training"])
+            checkpoint.set_rng_state(state["rng"])
         self.start_epoch, self.cur_step = state["epoch"] + 1, state["cur_step"]
         self.best_epoch, self.best_valid_score = state["best_epoch"], state["best_valid_score"]
-        self.best_valid_result = state["best_valid_result"]
+        self.best_valid_result, self._item_fingerprint = state["best_valid_result"], state["items"]
         self.epoch_seconds, self.loss_history = list(state["epoch_seconds"]), list(state["loss_history"])
-        checkpoint.set_rng_state(state["rng"])
-        self.logger.info(f"{self.phase}: resumed after epoch {state['epoch']} from {resume_file}")
+        self.logger.info(f"{self.phase}: resumed after epoch {state['epoch']} from {path}")
 
     def load_best(self, model_file: str | Path | None = None) -> None:
         """Puts the best epoch's weights into the model."""
-        self.model.load_state_dict(checkpoint.load(Path(model_file or self.best_file))["state_dict"])
+        path = Path(model_file or self.best_file)
+        checkpoint.load_weights(self.model, checkpoint.load_model(path)["state_dict"], path)
 
     def evaluate(
         self, eval_data: Any, load_best_model: bool = True, model_file: str | None = None, show_progress: bool = False

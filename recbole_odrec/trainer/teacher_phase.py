@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 from recbole.config import Config
 from recbole.data.dataloader import TrainDataLoader
 from recbole.utils import init_seed
-from torch import Tensor, nn
+from torch import nn
 
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
@@ -164,20 +164,16 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source, items: s
     history = checkpoint.load(last) if last.is_file() else {}
     if items is not None:
         model = trainer.model
-        stored = {"model": state["model"], "items": state["items"], "weights": _shapes(state["state_dict"])}
-        asked = {"model": type(model).__name__, "items": items, "weights": _shapes(model.state_dict())}
+        stored = {"model": state["model"], "items": state["items"]}
+        asked = {"model": type(model).__name__, "items": items}
         others = [name for name in asked if stored[name] != asked[name]]
         if others:
             raise UserError(f"{best_file} is of other {' and '.join(others)} than asked for.")
-    trainer.model.load_state_dict(state["state_dict"])
+    checkpoint.load_weights(trainer.model, state["state_dict"], best_file, state["n_items"])
     trainer.best_epoch = state["epoch"]
     trainer.epoch_seconds = list(history.get("epoch_seconds", []))
     trainer.loss_history = list(history.get("loss_history", []))
     return TeacherPhase(served(trainer.model), trainer, {"source": source, "checkpoint": str(best_file)})
-
-
-def _shapes(weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
-    return {name: list(weight.shape) for name, weight in weights.items()}
 
 
 def _key(phase_config: Config, train_data: Any) -> str:

@@ -13,9 +13,11 @@ from torch import nn
 
 from recbole_odrec.config import model_keys, teacher_config, teacher_configs
 from recbole_odrec.config.resolve import start_of
+from recbole_odrec.config.stored import check_stored
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.nn.kinds import KINDS
 from recbole_odrec.registry import model_class
 from recbole_odrec.trainer import checkpoint
 
@@ -54,10 +56,10 @@ def plan_teachers(config: Config, train_data: Any) -> list[TeacherPlan]:
         file, state = Path(entry["checkpoint"]) if phase_config is None else None, {}
         if file is not None:
             state = checkpoint.load_model(file)
-            phase_config = _config_of_checkpoint(config, file, state, train_data)
+            phase_config = _config_of_checkpoint(config, file, state, train_data, entry.get("parts", []))
         model = _build(phase_config, train_data)
         if file is not None:
-            model.load_state_dict(state["state_dict"])
+            checkpoint.load_weights(model, state["state_dict"], file, state["n_items"])
         phase = f"teacher-{number + 1}" if number else "teacher"
         plans.append(TeacherPlan(phase_config, model, file, entry.get("weight", 1), phase))
     return plans
@@ -86,8 +88,11 @@ def _build(phase_config: Config, train_data: Any) -> Any:
     return model
 
 
-def _config_of_checkpoint(config: Config, path: Path, state: dict[str, Any], train_data: Any) -> Config:
+def _config_of_checkpoint(
+    config: Config, path: Path, state: dict[str, Any], train_data: Any, parts: Sequence[str]
+) -> Config:
     """The configuration that rebuilds the network stored in a checkpoint of an earlier run."""
+    model_class(state["model"])  # refuses what is no model's name
     n_items = int(train_data._dataset.item_num)
     if state["items"] != checkpoint.item_fingerprint(train_data._dataset):
         raise UserError(
@@ -95,6 +100,9 @@ def _config_of_checkpoint(config: Config, path: Path, state: dict[str, Any], tra
             f"{n_items}); train a teacher on {config['dataset']} or give the data it was trained on."
         )
     network = {key: state["config"][key] for key in model_keys(state["model"]) if key in state["config"]}
+    taken = {**network, "MAX_ITEM_LIST_LENGTH": state["config"]["MAX_ITEM_LIST_LENGTH"]}
+    asked = [*parts, *(config[kind] for kind in KINDS)]
+    check_stored(taken, path, asked, "{{checkpoint: .., parts: ['{}']}}")
     phase_config = teacher_config(config, state["model"], {}, network)
     longest, ours = state["config"]["MAX_ITEM_LIST_LENGTH"], config["MAX_ITEM_LIST_LENGTH"]
     if longest < ours:

@@ -169,6 +169,17 @@ def test_runs_of_one_second_get_folders_of_their_own(small_config) -> None:
     assert len(folders) == 3
 
 
+def test_a_run_folder_that_cannot_be_begun_leaves_nothing(small_config) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"run\.json cannot be written \(File too large\)"):
+            new_run_folder(small_config(checkpoint_dir="a/b"), identify(small_config()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not Path("a").exists()
+
+
 def test_resume_finds_the_newest_unfinished_run_of_this_configuration(small_config) -> None:
     with pytest.raises(UserError, match="nothing to resume"):
         find_unfinished(small_config(), True)
@@ -189,13 +200,49 @@ def test_resume_finds_the_newest_unfinished_run_of_this_configuration(small_conf
         find_unfinished(small_config(seed=1), True)
 
 
-@pytest.mark.parametrize("key", ["model", "config", "items", "epoch", "state_dict", "MAX_ITEM_LIST_LENGTH", "seed"])
+@pytest.mark.parametrize(
+    "key", ["model", "config", "items", "n_items", "epoch", "state_dict", "MAX_ITEM_LIST_LENGTH", "seed"]
+)
 def test_a_checkpoint_without_its_model_is_refused(tmp_path: Path, key: str) -> None:
     config = {"MAX_ITEM_LIST_LENGTH": 5, "seed": 1}
-    state = {"model": "SASRecTeacher", "config": config, "items": "0", "epoch": 0, "state_dict": {}}
+    state = {"model": "SASRecTeacher", "config": config, "items": "0", "n_items": 9, "epoch": 0, "state_dict": {}}
     checkpoint.save(tmp_path / "whole.pth", state)
     assert checkpoint.load_model(tmp_path / "whole.pth")["config"] == config
     (config if key in config else state)[key] = None
     checkpoint.save(tmp_path / "odd.pth", state)
     with pytest.raises(UserError, match=f"its `{key}` is missing or of another type"):
         checkpoint.load_model(tmp_path / "odd.pth")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bias": None}, "is of another model: it has no weight `bias`, expected [2] of torch.float32"),
+        ({"weight": "x"}, "is of another model: it has no weight `weight`, expected [2, 3] of torch.float32"),
+        ({"weight": torch.zeros(3, 2)}, "its weight `weight` is [3, 2] of torch.float32, expected [2, 3] of"),
+        ({"bias": torch.zeros(2).double()}, "its weight `bias` is [2] of torch.float64, expected [2] of torch.float32"),
+        ({"bias": torch.zeros(2, dtype=torch.int64)}, "its weight `bias` is [2] of torch.int64, expected [2] of"),
+        ({"bias": torch.tensor([1, torch.nan])}, "weight `bias` holds NaN or infinity"),
+        ({"other": torch.zeros(2)}, "is of another model: this one has no weight `other`"),
+    ],
+)
+def test_weights_of_another_model_are_refused(change: dict, message: str) -> None:
+    """PyTorch itself narrows float64 and takes whole numbers for weights, without a word."""
+    model = torch.nn.Linear(3, 2)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with pytest.raises(UserError) as error:
+        checkpoint.load_weights(
+            model, {**{name: weight + 1 for name, weight in before.items()}, **change}, Path("a.pth")
+        )
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    checkpoint.load_weights(model, {name: weight + 1 for name, weight in before.items()}, Path("a.pth"))
+    assert torch.equal(model.bias, before["bias"] + 1)
+
+
+def test_the_number_of_items_is_the_models() -> None:
+    model = torch.nn.Linear(3, 2)
+    model.n_items = 5
+    with pytest.raises(UserError, match=r"a\.pth says that it is of 7 items, and this data has 5"):
+        checkpoint.load_weights(model, model.state_dict(), Path("a.pth"), n_items=7)

@@ -115,5 +115,5 @@ def test_a_script_that_resumes_from_the_best_file_goes_on_after_the_last_epoch(s
     again.resume_checkpoint(trainer.saved_model_file)
     assert (again.start_epoch, again.best_valid_score) == (1, trainer.best_valid_score)
     trainer.last_file.unlink()
-    with pytest.raises(UserError, match=r"best.pth is not a last.pth"):
+    with pytest.raises(UserError, match=r"best.pth is no checkpoint of a model: its `training` is missing"):
         again.resume_checkpoint(trainer.saved_model_file)

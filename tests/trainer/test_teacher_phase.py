@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -70,7 +71,10 @@ def test_a_cached_teacher_that_is_damaged_or_another_is_trained_anew(go, caplog)
         "last.pth is not a readable recbole_odrec checkpoint": ("last.pth", content["last.pth"][:-9]),
         "is of other model than asked for": ("best.pth", {**state, "model": "GRU4RecTeacher"}),
         "is of other items than asked for": ("best.pth", {**state, "items": "0" * 12}),
-        "is of other weights than asked for": ("best.pth", {**state, "state_dict": narrow}),
+        "is of another model: its weight `readout.query` is [3] of ": (
+            "best.pth",
+            {**state, "state_dict": narrow},
+        ),
     }
     for message, (name, damage) in cases.items():
         if isinstance(damage, bytes):
@@ -255,6 +259,22 @@ def test_an_unusable_checkpoint_is_refused_before_anything_is_trained(go, tmp_pa
     checkpoint.save(tmp_path / "items.pth", {**state, "items": "000000000000"})
     with pytest.raises(UserError, match="trained on another item set"):
         go(teachers=[{"checkpoint": str(tmp_path / "items.pth")}])
+    own = {"hidden_size": -1, "readout": "evil:Readout", "MAX_ITEM_LIST_LENGTH": 10**30}
+    expected = {
+        "hidden_size": "hidden_size=-1, expected a whole number of at least 1",
+        "readout": "names readout='evil:Readout', and importing that runs its code: if you trust it, name it too, {",
+        "MAX_ITEM_LIST_LENGTH": f"holds MAX_ITEM_LIST_LENGTH={10**30}, expected a whole number from 1 to 2147483647",
+    }
+    for key, value in own.items():
+        checkpoint.save(tmp_path / "odd.pth", {**state, "config": {**state["config"], key: value}})
+        with pytest.raises(UserError, match=re.escape(expected[key])):
+            go(teachers=[{"checkpoint": str(tmp_path / "odd.pth")}])
+    checkpoint.save(tmp_path / "odd.pth", {**state, "config": {**state["config"], "readout": "evil:Readout"}})
+    with pytest.raises(UserError, match="readout='evil:Readout' cannot be imported"):
+        go(teachers=[{"checkpoint": str(tmp_path / "odd.pth"), "parts": ["evil:Readout"]}])
+    checkpoint.save(tmp_path / "odd.pth", {**state, "state_dict": {}})
+    with pytest.raises(UserError, match="is of another model: it has no weight"):
+        go(teachers=[{"checkpoint": str(tmp_path / "odd.pth")}])
 
 
 def test_a_pickle_is_never_executed(go, tmp_path: Path) -> None:
