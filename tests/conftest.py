@@ -11,6 +11,7 @@ import pytest
 import recbole
 import torch
 from hypothesis import settings
+from recbole.config import Config
 
 import recbole_odrec  # noqa: F401  # registers with RecBole
 from recbole_odrec.config import make_config
@@ -53,6 +54,25 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     return tmp_path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def device() -> Iterator[torch.device]:
+    """The device of every configuration made in this process, with and without a GPU that can be seen.
+
+    Tests compare digits of the CPU, and put models where they were made. `trainer/test_devices.py` is about others;
+    commands that tests run in processes of their own take what RecBole finds.
+    """
+    device = torch.device("cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        take = Config._init_device
+
+        def take_this_one(config: Config) -> None:
+            take(config)
+            config.final_config_dict["device"] = device
+
+        patch.setattr(Config, "_init_device", take_this_one)
+        yield device
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from recbole_odrec.arguments import CommandParser
+from recbole_odrec.benchmark.contestants import PEER, TABLE
 from recbole_odrec.benchmark.machine import machine
-from recbole_odrec.benchmark.training import PEER, measure
+from recbole_odrec.benchmark.training import measure
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_json
+from recbole_odrec.nn import TABLES
 from recbole_odrec.result import versions
 
 
@@ -27,6 +29,9 @@ def command(words: Sequence[str]) -> None:
     parser.add_argument("--batch_size", type=int, default=512, help="training cases a step (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=8, help="turns of each model (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=4, help="steps a turn (default: %(default)s)")
+    parser.add_argument(
+        "--tables", nargs="+", default=[TABLE], choices=sorted(TABLES), help="of the students (default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, default=Path("results/training-speed.json"))
     parser.add_argument("--no_progress", action="store_true", help="no progress bar")
     asked = parser.parse_args(words)
@@ -38,7 +43,15 @@ def command(words: Sequence[str]) -> None:
             f"{Path(asked.data_path) / asked.dataset} does not exist: write it with `recbole-odrec convert --name "
             f"{asked.dataset} --output {asked.data_path} ..`."
         )
-    result = measure(asked.dataset, asked.data_path, asked.batch_size, asked.rounds, asked.steps, not asked.no_progress)
+    result = measure(
+        asked.dataset,
+        asked.data_path,
+        asked.batch_size,
+        asked.rounds,
+        asked.steps,
+        not asked.no_progress,
+        list(dict.fromkeys(asked.tables)),
+    )
     place = {**machine(), "threads": torch.get_num_threads(), "gpu": _gpu()}
     command = " ".join(["recbole-odrec", "benchmark", "train", *words])
     write_json(asked.output, {"command": command, "machine": place, "versions": versions(), **result})
@@ -48,14 +61,16 @@ def command(words: Sequence[str]) -> None:
 def table(result: dict[str, Any]) -> str:
     """The measurement as a Markdown table."""
     lines = [
-        "| model | ms a step (quartiles) | s an epoch | ratio | score matrices alive |",
-        "| --- | --- | --- | --- | --- |",
+        "| model | ms a step (quartiles) | s an epoch | ratio | step / products | kernels | waits | score matrices "
+        "alive |",
+        f"|{' --- |' * 8}",
     ]
     for name, row in result["models"].items():
         low, high = row["step_ms_quartiles"]
         lines.append(
             f"| {name} | {row['step_ms']:.0f} ({low:.0f} to {high:.0f}) | {row['epoch_seconds']:.0f} | "
-            f"{row['ratio']:.2f} | {row['peak_score_matrices']:.1f} |"
+            f"{row['ratio']:.2f} | {row['step_to_products']:.2f} | {row['kernels']} | {row['waits']} | "
+            f"{row['peak_score_matrices']:.1f} |"
         )
     return "\n".join(lines)
 

@@ -4,17 +4,19 @@ RecBole makes each prefix a row of its own: a session of n items costs n encoder
 position is the state of the prefix that ends there, so a window of a session with a next item at each position holds
 the same training cases in one row.
 
-Dimension key: B windows, L positions.
+Dimension key: B windows, L positions, C training cases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data.interaction import Interaction
+from torch import Tensor
 
 from recbole_odrec.data.length_buckets import SORTING_POOL
 from recbole_odrec.data.session_dataset import SessionDataset
@@ -23,13 +25,46 @@ from recbole_odrec.data.session_jumps import SessionJumps
 NEXT_ITEMS = "next_items"  # [B, L]: next item after each position, 0 where there is no training case
 
 
+class Windows(Interaction):
+    """A batch of windows that knows where its cases are, so that nobody has to ask the device for them.
+
+    Attributes:
+        cases: flat positions in `next_items` that hold an item, int64 [C].
+    """
+
+    cases: Tensor
+
+    def __init__(self, fields: dict[str, Tensor], cases: Tensor) -> None:
+        super().__init__(fields)
+        self.cases = cases
+
+    def to(self, device: Any, selected_field: Any = None) -> Interaction:
+        """As RecBole's. All of a batch goes to an accelerator as one copy, which the host does not wait for."""
+        device, parts = torch.device(device), [*self.interaction.values(), self.cases]
+        if selected_field is not None or any(part.dtype != torch.int64 for part in parts):
+            return super().to(device, selected_field)
+        if self.cases.device.type != "cpu" or device.type == "cpu":
+            *values, cases = (part.to(device) for part in parts)
+        else:
+            packed = torch.cat([part.flatten() for part in parts])
+            packed = (packed.pin_memory() if device.type == "cuda" else packed).to(device, non_blocking=True)
+            flat = packed.split([part.numel() for part in parts])
+            *values, cases = (values.view(part.shape) for values, part in zip(flat, parts, strict=True))
+        return Windows(dict(zip(self.interaction, values, strict=True)), cases)
+
+
+def window_cases(batch: Interaction) -> Tensor:
+    """Flat positions of a batch's cases, int64 [C]: those of `Windows`; looked for in any other batch of windows."""
+    return batch.cases if isinstance(batch, Windows) else batch[NEXT_ITEMS].flatten().nonzero().squeeze(1)
+
+
 class SessionWindowLoader:
     """Yields windows of at most MAX_ITEM_LIST_LENGTH items; each training row is a case of exactly one window.
 
     A session up to the maximum is one window. A longer one is covered by windows that move by half the maximum, so
     every case sees at least that much of its history, where a row of RecBole sees the full maximum.
 
-    A batch is an Interaction of `item_id_list` [B, L], `item_length` [B], `next_items` [B, L] and `item_id` [B], the
+    A batch (`Windows`) holds `item_id_list` [B, L], `item_length` [B], `next_items` [B, L] and `item_id` [B], the
     next item of the whole window. Windows of similar length meet in a batch.
 
     Args:
@@ -143,13 +178,15 @@ class SessionWindowLoader:
         if self.skip_prob:
             item_seq, next_items, lengths = self._skip_items(item_seq, next_items, lengths)
         dataset = self._dataset
-        return Interaction(
+        cases = torch.as_tensor(np.flatnonzero(next_items))
+        return Windows(
             {
                 dataset.item_list_field: torch.as_tensor(item_seq, dtype=torch.int64),
-                dataset.item_list_length_field: torch.as_tensor(lengths),
+                dataset.item_list_length_field: torch.as_tensor(lengths, dtype=torch.int64),
                 NEXT_ITEMS: torch.as_tensor(next_items, dtype=torch.int64),
                 dataset.iid_field: torch.as_tensor(window_next, dtype=torch.int64),
-            }
+            },
+            cases,
         )
 
     def _skip_items(

@@ -75,7 +75,8 @@ def catalogue_loss(
         added: part of the student's scores that `scores` does not hold yet; it gets its own gradient.
 
     Raises:
-        ValueError: shapes that do not fit, a temperature that is not positive, teacher scores that are not finite.
+        ValueError: shapes that do not fit, a temperature that is not positive, teacher scores that are not finite
+            (on a CPU; elsewhere the loss is NaN).
 
     Example:
         >>> import torch
@@ -153,7 +154,8 @@ class _FusedLoss(torch.autograd.Function):
                 scores[rows, :n_items] = gradient.div_(n_rows)
                 if added is not None and added_items is not None and of_added is not None:
                     of_added[rows] = gradient.gather(1, added_items[rows]).to(added.dtype)
-        if teacher_scores is not None and not soft.isfinite():
+        # Only where it costs nothing: on an accelerator the check would wait for the device.
+        if teacher_scores is not None and soft.device.type == "cpu" and not soft.isfinite():
             raise ValueError(
                 "teacher scores hold NaN or infinity, or the student's do: one of them diverged; train it with a "
                 "smaller step."

@@ -13,7 +13,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_odrec.data.window_loader import NEXT_ITEMS
+from recbole_odrec.data.window_loader import NEXT_ITEMS, window_cases
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.session_recommender import TrainingCases
 from recbole_odrec.nn import FrozenTable
@@ -125,8 +125,8 @@ class ProductTeacher(nn.Module):
         session_repr = self._session_repr(item_seq, lengths)
         if NEXT_ITEMS not in interaction:
             return TrainingCases(session_repr, interaction[self.model.POS_ITEM_ID], session_repr, item_repr)
-        next_items = interaction[NEXT_ITEMS]
-        row, position = next_items.nonzero(as_tuple=True)
+        next_items, case = interaction[NEXT_ITEMS], window_cases(interaction)
+        row, position = case // next_items.shape[1], case % next_items.shape[1]
         is_prefix = torch.arange(width, device=item_seq.device) <= position.unsqueeze(1)  # [C, L]
         prefixes = (item_seq[row] * is_prefix).split(_CASES_AT_ONCE)
         prefix_lengths = (position + 1).split(_CASES_AT_ONCE)

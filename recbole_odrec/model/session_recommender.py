@@ -14,7 +14,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
-from recbole_odrec.data.window_loader import NEXT_ITEMS
+from recbole_odrec.data.window_loader import NEXT_ITEMS, window_cases
 from recbole_odrec.errors import UserError
 from recbole_odrec.losses import AddedScores, CatalogueLoss, catalogue_loss
 from recbole_odrec.nn import Encoder, ItemTable, Readout, RepeatScores
@@ -107,8 +107,7 @@ class SessionRecommender(SequentialRecommender):
             return TrainingCases(session_repr, interaction[self.POS_ITEM_ID], session_repr, item_repr, added)
         prefix_repr = self.readout.every_prefix(hidden, item_repr)  # [B, L, D]
         session_repr = self.gather_indexes(prefix_repr, last)
-        next_items = interaction[NEXT_ITEMS].flatten()  # [B * L]
-        case = next_items.nonzero().squeeze(1)  # [C]
+        next_items, case = interaction[NEXT_ITEMS].flatten(), window_cases(interaction)  # [B * L], [C]
         case_repr = prefix_repr.flatten(0, 1).index_select(0, case)  # [B * L, D] -> [C, D]
         row, position = case // item_seq.shape[1], case % item_seq.shape[1]
         added = self._added_scores(item_seq, hidden, row, position)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -18,6 +19,7 @@ from recbole_odrec.files import cannot_write
 from recbole_odrec.screen import FILE_ONLY
 
 Loss = Callable[[Interaction], Tensor | tuple[Tensor, ...]]
+_STEPS_UNSEEN = 64  # of an accelerator, between two looks at its losses
 
 
 def diverged(config: Config, phase: str, epoch: int, what: str) -> UserError:
@@ -36,15 +38,60 @@ def check_loss(config: Config, phase: str, epoch: int, parts: Mapping[str, Tenso
         raise diverged(config, phase, epoch, f"the loss has failed ({shown})")
 
 
-def checked(loss: Loss, names: tuple[str, ...], config: Config, phase: str, epoch: int) -> Loss:
-    """The loss of a batch, each part of it looked at before it is followed."""
+class EpochLoss:
+    """The loss of a batch for RecBole's epoch, which asks for its numbers at every step; here they are summed where
+    they lie, and the host does not wait for an accelerator.
 
-    def parts_of(interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
-        parts = loss(interaction)
-        check_loss(config, phase, epoch, dict(zip(names, parts if isinstance(parts, tuple) else (parts,), strict=True)))
-        return parts
+    On a CPU each part is looked at before it is followed. On an accelerator the sums are, every so many steps and when
+    the epoch is over: what is no number stays none.
 
-    return parts_of
+    Args:
+        loss: a batch -> scalar, or several that are summed.
+        names: of its parts.
+        config, phase, epoch: for the message.
+    """
+
+    def __init__(self, loss: Loss, names: tuple[str, ...], config: Config, phase: str, epoch: int) -> None:
+        self._loss, self._names = loss, names
+        self._check = partial(check_loss, config, phase, epoch)
+        self._sums: Tensor | None = None  # float64, one a part
+        self._steps = 0
+
+    def __call__(self, interaction: Interaction) -> tuple[_Silent]:
+        """The sum of the parts, as RecBole's epoch takes it."""
+        parts = self._loss(interaction)
+        parts = parts if isinstance(parts, tuple) else (parts,)
+        numbers = torch.stack([part.detach().reshape(()) for part in parts]).double()
+        self._sums = numbers if self._sums is None else self._sums + numbers
+        self._steps += 1
+        if numbers.device.type == "cpu":
+            self._check(dict(zip(self._names, parts, strict=True)))
+        elif self._steps % _STEPS_UNSEEN == 0:
+            self.sums()
+        return (_Silent(sum(parts)),)  # pyright: ignore[reportArgumentType]  # never of none
+
+    def sums(self) -> tuple[float, ...]:
+        """Each part, summed over the steps so far.
+
+        Raises:
+            UserError: they hold NaN or infinity.
+        """
+        sums = torch.zeros(len(self._names)) if self._sums is None else self._sums.cpu()
+        self._check(dict(zip(self._names, sums, strict=True)))
+        return tuple(sums.tolist())
+
+
+class _Silent:
+    """A loss whose number nobody reads off at each step."""
+
+    def __init__(self, loss: Tensor) -> None:
+        self._loss = loss
+
+    def __radd__(self, other: float) -> Tensor:
+        return other + self._loss
+
+    def item(self) -> float:
+        return 0.0
 
 
 def check_weights(config: Config, phase: str, epoch: int, model: nn.Module) -> None:

@@ -18,7 +18,7 @@ from recbole_odrec.data.eval_loader import BoundedEvalLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.screen import FILE_ONLY
 from recbole_odrec.trainer import checkpoint
-from recbole_odrec.trainer.finite import check_weights, checked
+from recbole_odrec.trainer.finite import EpochLoss, check_weights
 from recbole_odrec.trainer.topk_collector import TopKCollector
 
 
@@ -40,6 +40,7 @@ class ResumableTrainer(Trainer):
     """
 
     model: Any  # RecBole's trainers have no types
+    _check_nan: Any = staticmethod(lambda _: None)  # `EpochLoss` looks, without waiting at every step
 
     def __init__(self, config: Config, model: nn.Module, run_dir: Path | None = None, phase: str = "train") -> None:
         super().__init__(config, model)
@@ -64,9 +65,8 @@ class ResumableTrainer(Trainer):
 
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
         optimizer = super()._build_optimizer(**kwargs)
-        if isinstance(optimizer, (Adam, AdamW)):
-            for group in optimizer.param_groups:
-                group["fused"] = True  # one pass over each weight; the same numbers to rounding
+        for group in optimizer.param_groups if isinstance(optimizer, (Adam, AdamW)) else ():
+            group["fused"] = True  # one pass over each weight; the same numbers to rounding
         optimizer.register_step_pre_hook(self._decay_learning_rate)
         optimizer.register_step_post_hook(self._update_average)
         return optimizer
@@ -128,14 +128,14 @@ class ResumableTrainer(Trainer):
     ) -> tuple[float, ...]:
         """One epoch; returns the mean of each part of the loss over batches."""
         train_data.generator.manual_seed(self.config["seed"] + epoch_idx)
-        self._steps_an_epoch = len(train_data)
-        self._step = epoch_idx * self._steps_an_epoch
+        self._steps_an_epoch = n_steps = len(train_data)
+        self._step = epoch_idx * n_steps
         start = perf_counter()
-        loss_func = checked(loss_func or self.model.calculate_loss, self.loss_names, self.config, self.phase, epoch_idx)
-        total = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        loss = EpochLoss(loss_func or self.model.calculate_loss, self.loss_names, self.config, self.phase, epoch_idx)
+        super()._train_epoch(train_data, epoch_idx, loss, show_progress)
+        means = tuple(total / n_steps for total in loss.sums())
         check_weights(self.config, self.phase, epoch_idx, self.model)
         self.epoch_seconds.append(perf_counter() - start)
-        means = tuple(part / self._steps_an_epoch for part in (total if isinstance(total, tuple) else (total,)))
         self.loss_history.append(dict(zip(self.loss_names, means, strict=True)))
         return means
 

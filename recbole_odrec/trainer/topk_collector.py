@@ -36,11 +36,14 @@ class TopKCollector(Collector):
         if self.register.need("rec.items"):
             self.data_struct.update_tensor("rec.items", ranked)
         if self.register.need("rec.topk"):
-            rows = torch.arange(n_rows, device=ranked.device).unsqueeze(1)
-            targets = (positive_u.to(ranked.device) * n_items + positive_i.to(ranked.device)).unique()
-            is_target = torch.isin(rows * n_items + ranked, targets)
-            n_targets = torch.bincount(targets // n_items, minlength=n_rows).unsqueeze(1)
-            self.data_struct.update_tensor("rec.topk", torch.cat([is_target.int(), n_targets.int()], dim=1))
+            wanted = torch.arange(n_rows, device=ranked.device).unsqueeze(1) * n_items + ranked
+            targets = (positive_u * n_items + positive_i).to(ranked.device).sort().values
+            is_target = targets[torch.searchsorted(targets, wanted).clamp(max=len(targets) - 1)] == wanted
+            # One that is given twice counts once; as a sum, for which nobody has to wait.
+            is_new = torch.ones_like(targets, dtype=torch.int32)
+            is_new[1:] = targets[1:] != targets[:-1]
+            n_targets = is_new.new_zeros(n_rows).scatter_add_(0, targets // n_items, is_new).unsqueeze(1)
+            self.data_struct.update_tensor("rec.topk", torch.cat([is_target.int(), n_targets], dim=1))
 
     def get_data_struct(self) -> DataStruct:
         """Everything collected, on the CPU; RecBole would move the counters of the data too, which are on no device."""

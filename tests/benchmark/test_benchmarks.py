@@ -25,6 +25,9 @@ def test_benchmark_train_times_every_contestant(
     assert len(models) == 2 + n_ours
     for name, row in models.items():
         assert row["step_ms"] > 0, name
+        assert row["products_ms"] > 0, name
+        assert row["kernels"] > 100, name
+        assert (row["waits"] == 0) == ("RecBole" not in name)  # which copies its four columns one by one
         assert row["epoch_seconds"] == pytest.approx(row["step_ms"] * row["steps_per_epoch"] / 1000, abs=0.06)
         assert row["ratio"] == pytest.approx(row["epoch_seconds"] / models["RecBole SASRec"]["epoch_seconds"], abs=1e-3)
     assert report["facts"]["training_cases"] == 81 * 19
@@ -61,11 +64,12 @@ def test_benchmark_train_gives_the_peer_its_most_recent_items_of_longer_sessions
     assert main(["convert", "--no_progress", *words]) == 0
     seen = {}
 
-    def look(contestants: list, *_: object) -> dict:
+    def look(contestants: list, *_: object) -> tuple[dict, dict]:
         batch = next(iter(contestants[0].loader))
         seen["longest"], seen["width"] = int(batch["item_length"].max()), batch["item_id_list"].shape[1]
         contestants[0].loss(batch).backward()
-        return {contestant.name: [0.5, 1.0] for contestant in contestants}
+        times = {contestant.name: [0.5, 1.0] for contestant in contestants}
+        return times, times
 
     monkeypatch.setattr("recbole_odrec.benchmark.training._take_turns", look)
     words = ["--dataset", "long", "--data_path", ".", "--rounds", "1", "--steps", "2"]

@@ -33,6 +33,26 @@ def checked_order(item_order: Sequence[int] | Tensor, n_items: int) -> Tensor:
     return order
 
 
+class CellOf:
+    """Where an order has an item: read off once for each state of the order, for an accelerator is waited for.
+
+    Args:
+        item: its id.
+    """
+
+    def __init__(self, item: int | None) -> None:
+        self.item, self._cell = item, item
+        self._read: tuple[Tensor | None, int] = (None, 0)
+
+    def __call__(self, order: Tensor | None) -> int | None:
+        """The item's cell in an order [N], its id without one."""
+        if order is None or self.item is None:
+            return self.item
+        if self._read[0] is not order or self._read[1] != order._version:
+            self._read, self._cell = (order, order._version), int(order[self.item])
+        return self._cell
+
+
 def learn_order(rule: str, vectors: Tensor, plan: TensorTrainPlan) -> Tensor:
     """The cells of items that a teacher knows.
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.nn.table import ItemTable
-from recbole_odrec.nn.tables.item_order import ITEM_ORDERS, checked_order, learn_order
+from recbole_odrec.nn.tables.item_order import ITEM_ORDERS, CellOf, checked_order, learn_order
 from recbole_odrec.nn.tables.planner import TensorTrainPlan, plan_tensor_train
 from recbole_odrec.nn.tables.tensor_train_fit import fit_cores, grid_of_rows
 from recbole_odrec.nn.tables.tensor_train_products import cell_rows, cell_scores, mean_square
@@ -106,6 +106,7 @@ class SemiTensorTrainEmbedding(ItemTable):
             raise ValueError(f"padding_idx={padding_idx} is not a row of a table of {n_items} items.")
         self.plan, self.padding_idx, self.std = plan, padding_idx, std
         self.order_rule = "none"  # how `arrange_` learns the order
+        self._padding_cell = CellOf(padding_idx)
         self.tt_cores = nn.ParameterList(
             nn.Parameter(torch.empty(left, items, dims, right)) for left, items, dims, right in plan.core_shapes
         )  # each [R_{k-1}, I_k, A_k, R_k]
@@ -187,7 +188,7 @@ class SemiTensorTrainEmbedding(ItemTable):
 
     @property
     def zero_item(self) -> int | None:
-        return None if self.padding_idx is None else int(self.columns_of(torch.tensor(self.padding_idx)))
+        return None if self.padding_idx is None else self._padding_cell(self.item_order)
 
     @property
     def tt_ranks(self) -> tuple[int, ...]:
