@@ -221,3 +221,18 @@ def _counts_beside_tensors(module: ModuleType) -> Iterator[None]:
         return returned
 
     kind.get_data_struct = get_data_struct
+
+
+@_around("recbole.model.sequential_recommender.ksr")
+def _relations_as_wide_as_weights(module: ModuleType) -> Iterator[None]:
+    # KSR keeps its relations in the 64 bits of the file and multiplies them with weights of 32, which PyTorch refuses.
+    yield
+    kind = module.KSR
+    original = kind.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, *arguments: Any) -> None:  # noqa: N807
+        original(self, *arguments)
+        self.relation_Matrix = self.relation_Matrix.float()
+
+    kind.__init__ = __init__

@@ -219,6 +219,32 @@ def test_lightgcns_graph(trained: Callable) -> None:
     assert trainer.evaluate(test_data)["mrr@5"] > 0
 
 
+def test_ksr_multiplies_numbers_of_one_width(small_data: Path, trained: Callable) -> None:
+    folder = small_data / "ml-graph"
+    folder.mkdir()
+    lines = (small_data / "ml-small" / "ml-small.inter").read_text().splitlines()
+    items = sorted({line.split("\t")[1] for line in lines[1:]})
+    for kind, rows in {
+        "inter": lines,
+        "link": ["item_id:token\tentity_id:token", *(f"{item}\te{item}" for item in items)],
+        "kg": ["head_id:token\trelation_id:token\ttail_id:token", *(f"e{item}\tr1\te{items[0]}" for item in items)],
+        "ent_feature": ["ent_id:token\tent_vec:float_seq", *(f"e{item}\t0.1 0.2 0.{item}" for item in items)],
+        "rel_feature": ["rel_id:token\trel_vec:float_seq", "r1\t0.1 0.2 0.3"],
+    }.items():
+        (folder / f"ml-graph.{kind}").write_text("\n".join(rows) + "\n")
+    ids = {"ent_id": "ent_vec", "rel_id": "rel_vec"}
+    columns = {"kg": ["head_id", "relation_id", "tail_id"], "link": ["item_id", "entity_id"]}
+    trainer, _, test_data = trained(
+        *("KSR", "ml-graph"), train_neg_sample_args=None, kg_embedding_size=3, hidden_size=8, preload_weight=ids,
+        load_col={**LOADED, **columns, "ent_feature": ["ent_id", "ent_vec"], "rel_feature": ["rel_id", "rel_vec"]},
+        additional_feat_suffix=["ent_feature", "rel_feature"], alias_of_entity_id=["ent_id"],
+        alias_of_relation_id=["rel_id"],
+        eval_args={"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
+    )  # fmt: skip
+    assert trainer.model.relation_Matrix.dtype == torch.float32
+    assert trainer.evaluate(test_data)["mrr@5"] > 0
+
+
 def test_stand_ins_leave_no_trace() -> None:
     """Only what cannot be imported is stood in for, and only meanwhile."""
     with compat.stand_ins({"no_such_module": ModuleType("no_such_module"), "json": ModuleType("json")}):
