@@ -69,7 +69,10 @@ def _build(config: Config, train_data: Any) -> Any:
         raise
     except Exception as error:
         if not isinstance(train_data._dataset, SessionDataset):
-            raise
+            raise UserError(
+                f"{config['model']} cannot be built with these settings from this data ({type(error).__name__}: "
+                f"{one_line(error)[:200]})."
+            ) from error
         raise _no_sessions(config, f"looks for what they lack ({type(error).__name__}: {one_line(error)})") from error
     if config["fused_loss"]:
         fuse_loss(model)

@@ -17,6 +17,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         require(self.hidden_size >= 1, "hidden_size", self.hidden_size, "a whole number of at least 1")
+        require(self.hidden_size <= 2**16, "hidden_size", self.hidden_size, "at most 65536")
         require(self.initializer_range > 0, "initializer_range", self.initializer_range, "a number above 0")
 
 

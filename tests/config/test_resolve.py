@@ -136,6 +136,7 @@ def test_the_users_teachers_go_over_what_the_recipe_says_of_every_teacher() -> N
         ([{"model": "GRU4Rec", "hidden_sise": 8}], "unknown key `hidden_sise` for GRU4Rec (did you mean"),
         ([{"epochs": "many"}], "epochs='many', expected a whole number from 1"),
         ([{"hidden_size": 0}], "hidden_size=0, expected a whole number of at least 1"),
+        ([{"hidden_size": 10**9}], "hidden_size=1000000000, expected at most 65536"),
         ([{"learning_rate": -1}], "learning_rate=-1, expected a number above 0"),
         ([{"checkpoint": 3}], "checkpoint of teacher 1=3, expected a word"),
         ([{"checkpoint": "a.pth", "epochs": 3}], "teacher 1 is a file, which says what it is: leave epochs out"),

@@ -67,6 +67,15 @@ def test_a_split_may_leave_validation_out_and_a_run_its_test() -> None:
     assert test is None
 
 
+@pytest.mark.parametrize("values", [{"hidden_size": -1}, {"num_layers": 0}, {"embedding_size": 2.5}])
+def test_a_recbole_model_that_cannot_be_built_is_one_line(values: dict) -> None:
+    write(30, 9, 40)
+    with pytest.raises(UserError, match=r"GRU4Rec cannot be built with these settings from this data \(\w+: ") as error:
+        run("GRU4Rec", "t", config_dict={**QUIET, "loss_type": "CE", **values})
+    assert "\n" not in str(error.value)
+    assert not Path("saved").exists()
+
+
 # ---------------------------------------------------------------------- benchmark files
 
 HEADER = "session_id:token\titem_id_list:token_seq\titem_id:token"

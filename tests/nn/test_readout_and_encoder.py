@@ -106,6 +106,8 @@ def test_feed_forward_may_be_wider_than_the_embedding() -> None:
         (ENCODERS, "sasrec", {"inner_size": 1.5}, "inner_size=1.5, expected a whole number."),
         (ENCODERS, "sasrec", {"attn_dropout_prob": 1}, "attn_dropout_prob=1, expected a number in [0, 1)."),
         (ENCODERS, "gru", {"hidden_dropout_prob": -0.1}, "hidden_dropout_prob=-0.1, expected a number in [0, 1)."),
+        (ENCODERS, "sasrec", {"n_layers": 10**9}, "n_layers=1000000000, expected at most 1000."),
+        (ENCODERS, "gru", {"n_layers": 10**9}, "n_layers=1000000000, expected at most 1000."),
         (ENCODERS, "gru", {"n_layers": True}, "n_layers=True, expected a whole number."),
         (READOUTS, "item_attention", {"item_dropout_prob": 1.0}, "item_dropout_prob=1.0, expected a number in [0, 1)."),
     ],

@@ -218,6 +218,7 @@ def test_every_key_says_what_it_means(name: str) -> None:
         ("tensor_train", {"n_cores": 5}, "n_cores=5, expected 2 to 4."),
         ("tensor_train", {"n_cores": 2.0}, "n_cores=2.0, expected a whole number."),
         ("tensor_train", {"stp_factor": 0}, "stp_factor=0, expected a whole number of at least 1."),
+        ("tensor_train", {"tt_ranks": []}, "tt_ranks=[], expected whole numbers of at least 1."),
         ("tensor_train", {"tt_ranks": ["a"]}, "tt_ranks=['a'], expected whole numbers of at least 1."),
         ("tensor_train", {"tt_ranks": 4, "dim_shape": [3, 0]}, "dim_shape=[3, 0], expected whole numbers of at least"),
         ("tensor_train", {"item_shape": [8, 8]}, "item_shape and dim_shape need tt_ranks too"),

@@ -22,6 +22,7 @@ class GRUSettings:
 
     def __post_init__(self) -> None:
         require(self.n_layers >= 1, "n_layers", self.n_layers, "a whole number of at least 1")
+        require(self.n_layers <= 1000, "n_layers", self.n_layers, "at most 1000")
         dropout = self.hidden_dropout_prob
         require(0 <= dropout < 1, "hidden_dropout_prob", dropout, "a number in [0, 1)")
 

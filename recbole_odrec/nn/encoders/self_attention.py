@@ -28,6 +28,7 @@ class SelfAttentionSettings:
     def __post_init__(self) -> None:
         for name in ("n_layers", "n_heads", "inner_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number of at least 1")
+        require(self.n_layers <= 1000, "n_layers", self.n_layers, "at most 1000")
         for name in ("hidden_dropout_prob", "attn_dropout_prob"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "a number in [0, 1)")
 

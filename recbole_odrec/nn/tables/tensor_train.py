@@ -59,8 +59,9 @@ class TensorTrainSettings:
         require(self.compression_rate > 0, "compression_rate", self.compression_rate, "a number above 0")
         for name in ("item_shape", "dim_shape", "tt_ranks"):
             sides = getattr(self, name)
-            listed = sides if isinstance(sides, (list, tuple)) else [] if sides is None else [sides]
-            require(all(type(side) is int and side > 0 for side in listed), name, sides, "whole numbers of at least 1")
+            listed = sides if isinstance(sides, (list, tuple)) else [1 if sides is None else sides]
+            is_right = listed and all(type(side) is int and side > 0 for side in listed)
+            require(bool(is_right), name, sides, "whole numbers of at least 1")
         if self.tt_ranks is None and (self.item_shape is not None or self.dim_shape is not None):
             raise UserError("item_shape and dim_shape need tt_ranks too (for example --tt_ranks=60).")
 
