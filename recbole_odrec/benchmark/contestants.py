@@ -59,18 +59,29 @@ class Sessions(NamedTuple):
     Attributes:
         name: of the data set.
         settings: what all contestants share.
-        ours, peers: training splits.
-        peer_config: RecBole's configuration over its own files.
+        ours: training split.
+        device: the one that RecBole finds.
+        peers, peer_config: RecBole's own training split and configuration; None without the peer.
     """
 
     name: str
     settings: dict[str, Any]
     ours: SessionDataset
-    peers: SequentialDataset
-    peer_config: Config
+    device: torch.device
+    peers: SequentialDataset | None = None
+    peer_config: Config | None = None
 
 
-def read_sessions(dataset: str, settings: dict[str, Any], folder: Path) -> Sessions:
+def write_sessions(folder: Path, name: str, n_items: int) -> None:
+    """Session files in which each of so many items occurs once, in sessions as long as Tmall's."""
+    random = np.random.default_rng(0)
+    ends = np.cumsum(2 + random.poisson(4.4, size=n_items))
+    items = np.split(random.permutation(n_items).astype(str), ends[ends < n_items - 1])
+    sessions = [tuple(session.tolist()) for session in items]
+    write_benchmark(Split(*(SourceSessions(part) for part in (sessions, sessions[:9], sessions[:9]))), folder, name)
+
+
+def read_sessions(dataset: str, settings: dict[str, Any], folder: Path, has_peer: bool = True) -> Sessions:
     """Reads session files, and writes the peer's rows of the same sessions into a folder.
 
     Raises:
@@ -84,6 +95,8 @@ def read_sessions(dataset: str, settings: dict[str, Any], folder: Path) -> Sessi
             f"{dataset}: benchmark train needs session files of `recbole-odrec convert`, one session a line."
         )
     train = data.build()[0]
+    if not has_peer:
+        return Sessions(dataset, settings, train, config["device"])
     tokens = data.field2id_token[data.iid_field]
     sources = [
         SourceSessions(
@@ -100,7 +113,7 @@ def read_sessions(dataset: str, settings: dict[str, Any], folder: Path) -> Sessi
         "alias_of_item_id": ["item_id_list"],
     }
     peer_config = make_config("SASRec", dataset, config_dict=of_peer)
-    return Sessions(dataset, settings, train, SequentialDataset(peer_config).build()[0], peer_config)
+    return Sessions(dataset, settings, train, config["device"], SequentialDataset(peer_config).build()[0], peer_config)
 
 
 def contestants(
@@ -138,6 +151,8 @@ def contestants(
 def _peers(data: Sessions, device: torch.device) -> Iterator[Contestant]:
     """RecBole's SASRec over RecBole's own data set and loader, as it comes and without anomaly detection."""
     config = data.peer_config
+    if config is None or data.peers is None:
+        return
     config["device"] = device
     for name, detects in ((PEER, False), (f"{PEER}, anomaly detection on as its import leaves it", True)):
         model = _new_model(config, data.peers)

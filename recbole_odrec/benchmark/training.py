@@ -18,10 +18,20 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from recbole_odrec.benchmark.contestants import PEER, TABLE, Contestant, contestants, read_sessions, working_in
+from recbole_odrec.benchmark.contestants import (
+    PEER,
+    TABLE,
+    Contestant,
+    contestants,
+    read_sessions,
+    working_in,
+    write_sessions,
+)
 from recbole_odrec.benchmark.launches import META, Launches, counted, counted_on_gpu
-from recbole_odrec.benchmark.memory import peak_of_large_blocks
+from recbole_odrec.benchmark.memory import peaks_of_blocks
 from recbole_odrec.nn.product import is_quick_in_bfloat16
+
+ITEMS_OF_PEER = 100_000  # of generated sessions: its rows of more would take minutes to read
 
 
 def measure(
@@ -32,6 +42,7 @@ def measure(
     steps: int = 4,
     show_progress: bool = True,
     tables: Sequence[str] = (TABLE,),
+    items: int = 0,
 ) -> dict[str, Any]:
     """Times every contestant on a data set of whole sessions; ours in bfloat16 too where the device is quick in it.
 
@@ -41,6 +52,7 @@ def measure(
         rounds, steps: turns that each contestant gets, and steps a turn.
         show_progress: a progress bar over turns.
         tables: item tables of the students.
+        items: above 0, of sessions made for this in place of the data set's; without the peer where there are many.
 
     Returns:
         What `results/training-speed.json` holds.
@@ -51,8 +63,11 @@ def measure(
     settings = {"train_batch_size": batch_size, "state": "ERROR", "show_progress": False}
     settings["data_path"] = str(Path(data_path).resolve())
     with tempfile.TemporaryDirectory() as folder, working_in(folder):  # where RecBole's trainers leave their folders
-        data = read_sessions(dataset, settings, Path(folder))
-        device = data.peer_config["device"]
+        if items:
+            dataset, settings["data_path"] = "generated", folder
+            write_sessions(Path(folder), dataset, items)
+        data = read_sessions(dataset, settings, Path(folder), has_peer=items <= ITEMS_OF_PEER)
+        device = data.device
         dtypes = [*(["bfloat16"] if is_quick_in_bfloat16(device) else []), "float32"]
         asked = {
             contestant.name: _asked(contestant, batch_size)
@@ -63,8 +78,8 @@ def measure(
     # Each one's very first step, so that memory it keeps from step to step counts; a third of a score matrix is more
     # than any item table's gradient.
     peaks = {
-        contestant.name: peak_of_large_blocks(
-            partial(_step, contestant, next(iter(contestant.loader))), score_matrix // 3
+        contestant.name: peaks_of_blocks(
+            partial(_step, contestant, next(iter(contestant.loader))), score_matrix // 3, 1 << 20
         )
         for contestant in racing
     }
@@ -87,11 +102,11 @@ def measure(
             "step_to_products": round(median(step_ms) / (1000 * median(products[name])), 2),
             "kernels": kernels,
             "waits": waits,
-            "peak_score_matrices": round(peaks[name] / score_matrix, 2),
+            "peak_score_matrices": round(peaks[name][0] / score_matrix, 2),
+            "peak_gb": round(peaks[name][1] / 1e9, 3),  # beside weights
         }
-    peer = report[PEER]["epoch_seconds"]
     for row in report.values():
-        row["ratio"] = round(row["epoch_seconds"] / peer, 3)
+        row["ratio"] = round(row["epoch_seconds"] / report[PEER]["epoch_seconds"], 3) if PEER in report else None
     facts = {"dataset": dataset, "items": data.ours.item_num, "training_cases": len(data.ours)}
     facts.update(
         batch_size=batch_size, steps_timed=rounds * steps, counted="GPU" if device.type == "cuda" else "shapes"

@@ -32,13 +32,18 @@ def command(words: Sequence[str]) -> None:
     parser.add_argument(
         "--tables", nargs="+", default=[TABLE], choices=sorted(TABLES), help="of the students (default: %(default)s)"
     )
+    parser.add_argument(
+        "--items", type=int, default=0, help="sessions made for this, of so many items, in place of a data set"
+    )
     parser.add_argument("--output", type=Path, default=Path("results/training-speed.json"))
     parser.add_argument("--no_progress", action="store_true", help="no progress bar")
     asked = parser.parse_args(words)
     for name in ("batch_size", "rounds", "steps"):
         if getattr(asked, name) < 1:
             raise UserError(f"--{name} {getattr(asked, name)}, expected a number from 1.")
-    if not (Path(asked.data_path) / asked.dataset).is_dir():
+    if asked.items and asked.items < 1000:
+        raise UserError(f"--items {asked.items}, expected a number from 1000.")
+    if not asked.items and not (Path(asked.data_path) / asked.dataset).is_dir():
         raise UserError(
             f"{Path(asked.data_path) / asked.dataset} does not exist: write it with `recbole-odrec convert --name "
             f"{asked.dataset} --output {asked.data_path} ..`."
@@ -51,6 +56,7 @@ def command(words: Sequence[str]) -> None:
         asked.steps,
         not asked.no_progress,
         list(dict.fromkeys(asked.tables)),
+        asked.items,
     )
     place = {**machine(), "threads": torch.get_num_threads(), "gpu": _gpu()}
     command = " ".join(["recbole-odrec", "benchmark", "train", *words])
@@ -69,10 +75,14 @@ def table(result: dict[str, Any]) -> str:
         low, high = row["step_ms_quartiles"]
         lines.append(
             f"| {name} | {row['step_ms']:.0f} ({low:.0f} to {high:.0f}) | {row['epoch_seconds']:.0f} | "
-            f"{row['ratio']:.2f} | {row['step_to_products']:.2f} | {row['kernels']} | {row['waits']} | "
+            f"{_of_peer(row['ratio'])} | {row['step_to_products']:.2f} | {row['kernels']} | {row['waits']} | "
             f"{row['peak_score_matrices']:.1f} |"
         )
     return "\n".join(lines)
+
+
+def _of_peer(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"
 
 
 def _gpu() -> str | None:

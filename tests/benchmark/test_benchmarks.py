@@ -34,6 +34,19 @@ def test_benchmark_train_times_every_contestant(
     assert "| RecBole SASRec |" in capsys.readouterr().out
 
 
+def test_benchmark_train_over_many_items_has_no_peer(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr("recbole_odrec.benchmark.training.ITEMS_OF_PEER", 2000)
+    words = ["--items", "3000", "--rounds", "1", "--steps", "2", "--batch_size", "64", "--tables", "codes"]
+    assert main(["benchmark", "train", *words, "--output", "speed.json", "--no_progress"]) == 0
+    report = json.loads(Path("speed.json").read_text())
+    assert report["facts"]["items"] == 3001
+    assert all("RecBole" not in name for name in report["models"])
+    of_codes = report["models"]["ODRec distillation, codes, float32"]
+    assert of_codes["ratio"] is None
+    assert 0 < of_codes["peak_gb"] < 0.1
+    assert "| - |" in capsys.readouterr().out
+
+
 def test_benchmark_data_measures_a_fresh_process(capsys) -> None:
     assert main(["benchmark", "data", "--interactions", "20000", "--items", "50", "--output", "memory.json"]) == 0
     report = json.loads(Path("memory.json").read_text())
@@ -48,6 +61,7 @@ def test_benchmark_data_measures_a_fresh_process(capsys) -> None:
         (["trian"], "no benchmark `trian` (did you mean `train`?)"),
         (["train", "--dataset", "absent"], "dataset/absent does not exist: write it with `recbole-odrec convert"),
         (["train", "--steps", "0"], "--steps 0, expected a number from 1."),
+        (["train", "--items", "7"], "--items 7, expected a number from 1000."),
     ],
 )
 def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:

@@ -12,7 +12,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.data.dataloader import TrainDataLoader
 
 from recbole_odrec.benchmark.launches import META, counted
-from recbole_odrec.data.eval_loader import bounded
+from recbole_odrec.data.eval_loader import bounded, rows_at_once
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader, window_cases
 from recbole_odrec.registry import model_class
 from recbole_odrec.trainer.distillation import DistillationTrainer
@@ -109,6 +109,16 @@ def test_an_epoch_and_an_evaluation_on_a_gpu(small_config, tmp_path, model: str,
     assert result["ndcg@20"] > 0
     losses = [sum(parts.values()) for parts in trainer.loss_history]
     assert losses[-1] < losses[0]
+
+
+def test_rows_of_an_evaluation_follow_a_gpus_free_memory(small_config, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config(eval_batch_size=512)
+    assert rows_at_once(config, 1000) == 512
+    assert rows_at_once(config, 1_000_000) == 150
+    config["device"] = torch.device("cuda")
+    for free, rows in ((80 * 10**9, 4096), (16 * 10**9, 1000), (10**6, 1)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 80 * 10**9))
+        assert rows_at_once(config, 1_000_000) == rows
 
 
 def test_what_leaves_the_device_is_seen() -> None:
