@@ -26,8 +26,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from recbole_odrec.compat import INSTALL_RECBOLE, MENDS, MissingError
+from recbole_odrec.parts import FIXED_PARTS, NEIGHBOURS
 
-_MODELS = {f"recbole.model.sequential_recommender.{name}" for name in ("odrec", "sasrecteacher", "gru4recteacher")}
+_MODELS = {f"recbole.model.sequential_recommender.{name.lower()}" for name in (*FIXED_PARTS, *NEIGHBOURS)}
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from recbole_odrec.config import properties_folder
+from recbole_odrec.neighbours import NEIGHBOUR_MODELS
 from recbole_odrec.nn.kinds import KINDS
 from recbole_odrec.parsing import defaults
 from recbole_odrec.trainer.objectives import OBJECTIVES
@@ -41,6 +42,8 @@ def reference() -> str:
     for kind, (known, _) in KINDS.items():
         for name, part in known.items():
             sections += _section(f"`{kind}: {name}`", _of_settings(part.Settings))
+    for name, part in NEIGHBOUR_MODELS.items():
+        sections += _section(f"`model: {name}`", _of_settings(part.Settings))
     for name, part in OBJECTIVES.items():
         sections += _section(f"Objective {name}", _of_settings(part.Settings))
     for what in ("recipe", "dataset"):

@@ -21,6 +21,15 @@ FIXED_PARTS: dict[str, dict[str, str]] = {
     "GRU4RecTeacher": {"table": "dense", "encoder": "gru"},
 }
 
+# Models that count in place of training, each with keys of its own -> the module of `neighbours` that holds it.
+NEIGHBOURS = {
+    "AR": "association_rules",
+    "SR": "sequential_rules",
+    "ItemTransitions": "item_transitions",
+    "VSKNN": "vsknn",
+    "VSTAN": "vstan",
+}
+
 
 def find_part(key: str, name: object, known: Mapping[str, type[Base]], base: type[Base]) -> type[Base]:
     """The class that a configuration names.

@@ -67,6 +67,8 @@ def phase_report(trainer: Any, valid_data: Any, test_data: Any, is_head: Tensor 
             write_atomically(path, lambda file, ranks=ranks: np.save(file, ranks))
             report["test_ranks"] = str(path)
     report["parameters"] = parameter_report(trainer.model)
+    if decided := getattr(trainer.model, "decided", None):
+        report["decided"] = decided
     if isinstance(trainer, ResumableTrainer):
         report.update(_times(trainer.epoch_seconds), best_epoch=trainer.best_epoch, losses=trainer.loss_history)
         report["checkpoint"] = str(trainer.best_file)

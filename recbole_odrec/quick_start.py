@@ -18,15 +18,16 @@ from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.decided import build_student
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_writable, remove_temporary, writing_below
-from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.phases import build_model, finish, phase_report, start_logging
 from recbole_odrec.preflight import preflight
 from recbole_odrec.registry import OUR_MODELS
 from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
+from recbole_odrec.trainer.counting import trainer_of
 from recbole_odrec.trainer.distillation import DistillationTrainer
-from recbole_odrec.trainer.objectives import needs_teacher
+from recbole_odrec.trainer.objectives import check_embeddings, needs_teacher
 from recbole_odrec.trainer.phase_log import phase_log
-from recbole_odrec.trainer.resumable import ResumableTrainer
+from recbole_odrec.trainer.start import check_start
 from recbole_odrec.trainer.teacher_phase import provide_teacher
 from recbole_odrec.trainer.teacher_plan import TeacherPlan, plan_teachers, start_of_plans
 
@@ -126,9 +127,10 @@ def _run_odrec(
 
 
 def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any, test_data: Any, resume: bool) -> dict:
-    """One of our teachers as a recommender of its own."""
+    """A teacher or a neighbourhood model as a recommender of its own."""
     with phase_log(run_dir, "model"):
-        trainer = ResumableTrainer(config, build_model(config, train_data), run_dir, "model")
+        model = build_model(config, train_data)
+        trainer = trainer_of(model)(config, model, run_dir, "model")
         init_seed(config["seed"], config["reproducibility"])
         if resume:
             trainer.resume()
@@ -147,9 +149,11 @@ def _check_models(config: Config, train_data: Any, valid_data: Any, test_data: A
     if config["model"] != "ODRec" or not needs_teacher(config):
         return []
     teachers = plan_teachers(config, train_data)
-    student.item_table.check_teacher(teachers[start_of_plans(config, teachers)].width)
+    start = teachers[start_of_plans(config, teachers)]
+    check_start(student, start.served, start.config["model"], config["init_from_teacher"])
+    check_embeddings(config, any(plan.served.gives_embeddings for plan in teachers))
     for plan in teachers:
-        if isinstance(plan.model, SessionRecommender):  # those of RecBole have been tried when they were built
+        if not isinstance(plan.served, ProductTeacher):  # those of RecBole have been tried when they were built
             preflight(plan.config, plan.model, train_data, valid_data, test_data)
     return teachers
 

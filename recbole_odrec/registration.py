@@ -13,10 +13,17 @@ import recbole.trainer
 
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
+from recbole_odrec.neighbours import NEIGHBOUR_MODELS
+from recbole_odrec.trainer.counting import CountingTrainer
 from recbole_odrec.trainer.distillation import DistillationTrainer
 from recbole_odrec.trainer.resumable import ResumableTrainer
 
-_TRAINERS = {ODRec: DistillationTrainer, SASRecTeacher: ResumableTrainer, GRU4RecTeacher: ResumableTrainer}
+_TRAINERS = {
+    ODRec: DistillationTrainer,
+    SASRecTeacher: ResumableTrainer,
+    GRU4RecTeacher: ResumableTrainer,
+    **dict.fromkeys(NEIGHBOUR_MODELS.values(), CountingTrainer),
+}
 
 OUR_CLASSES = {model.__name__.lower(): model for model in _TRAINERS}  # by the name of the module RecBole imports
 

@@ -8,8 +8,9 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import get_model
 
 from recbole_odrec.errors import UserError, did_you_mean
+from recbole_odrec.parts import FIXED_PARTS, NEIGHBOURS
 
-OUR_MODELS = ("ODRec", "SASRecTeacher", "GRU4RecTeacher")
+OUR_MODELS = (*FIXED_PARTS, *NEIGHBOURS)
 _PACKAGES = (
     "sequential_recommender",
     "general_recommender",

@@ -10,6 +10,7 @@ from torch import nn
 
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.neighbours import NeighbourModel
 
 WIDTH = 100  # columns of the table on the screen
 
@@ -28,6 +29,9 @@ def parameter_report(model: Any) -> dict[str, Any]:
         table, dense = stored.n_stored, stored.n_items * stored.embedding_dim
         n_bytes, rate = stored.n_bytes, stored.compression_rate
         total += table - sum(parameter.numel() for parameter in stored.parameters())
+    elif isinstance(model, NeighbourModel):  # all that it has is of items
+        total = table = dense = model.n_stored
+        n_bytes, rate = model.n_bytes, 1.0
     elif isinstance(getattr(model, "item_embedding", None), nn.Embedding):
         table = dense = model.item_embedding.weight.numel()
         n_bytes, rate = 4 * table, 1.0

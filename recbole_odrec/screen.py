@@ -88,8 +88,9 @@ class Screen(logging.StreamHandler):
     def emit(self, record: logging.LogRecord) -> None:
         text = _COLORS.sub("", record.getMessage())
         if trained := _TRAINED.match(text):
-            loss = sum(map(float, _LOSS.findall(trained["losses"])))
-            self._trained = f"{trained['epoch']}: {float(trained[3]):.1f} s, loss {loss:.4f}"
+            losses = [float(loss) for loss in _LOSS.findall(trained["losses"])]
+            loss = f", loss {sum(losses):.4f}" if losses else ""  # a model that counts has none
+            self._trained = f"{trained['epoch']}: {float(trained[3]):.1f} s{loss}"
             if self.eval_step and (int(trained[2]) + 1) % self.eval_step == 0:
                 return
             text, self._trained = self._trained, ""

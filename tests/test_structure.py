@@ -20,6 +20,7 @@ LAYERS = (
     ("losses",),
     ("data", "settings", "registry"),
     ("model",),
+    ("neighbours",),
     ("trainer.objectives", "trainer.checkpoint"),
     ("chosen_parts",),
     ("config",),

@@ -23,7 +23,7 @@ from typing import Any
 
 from recbole.utils import ModelType, argument_list
 
-from recbole_odrec.chosen_parts import chosen_parts, owners_of, possible_keys
+from recbole_odrec.chosen_parts import chosen_parts, owners_of, possible_keys, unused_keys
 from recbole_odrec.config.properties import (
     folder_and_name,
     our_properties,
@@ -144,7 +144,7 @@ def resolve_model(
         *EXTRA_KEYS,
         *(TEACHER_SPELLINGS if model == "ODRec" else ()),
         *(() if is_ours else _RECBOLE_KEYS | recbole_keys()),
-    }
+    } - unused_keys(model)
     given = {key: value for key, value in given.items() if key in known or key not in lent}
     for key in given.keys() - known:
         raise _unknown(key, known, model)
@@ -237,4 +237,4 @@ def mend_sequential_defaults(said: dict[str, Any], given: Mapping[str, Any]) -> 
 def known_keys(model: str, dataset: str) -> set[str]:
     """Keys that a model can have, as a run of its own or as a teacher, whichever parts it chooses."""
     ours = our_properties(f"model/{model}").keys() | possible_keys(model) if model in OUR_MODELS else set()
-    return {*recbole_properties(model, dataset), *our_properties("overall"), *ours, *EXTRA_KEYS}
+    return {*recbole_properties(model, dataset), *our_properties("overall"), *ours, *EXTRA_KEYS} - unused_keys(model)

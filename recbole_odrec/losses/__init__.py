@@ -3,6 +3,7 @@
 from recbole_odrec.losses.at_once import at_once
 from recbole_odrec.losses.catalogue import AddedScores, CatalogueCrossEntropy, CatalogueLoss, catalogue_loss
 from recbole_odrec.losses.contrastive import contrastive_loss
+from recbole_odrec.losses.mixture import ItemShares, mix_
 from recbole_odrec.losses.predictive import predictive_loss
 from recbole_odrec.losses.recombination import Recombination, RecombinationHead, RecombinedParts, RecombinedViews
 
@@ -10,6 +11,7 @@ __all__ = [
     "AddedScores",
     "CatalogueCrossEntropy",
     "CatalogueLoss",
+    "ItemShares",
     "Recombination",
     "RecombinationHead",
     "RecombinedParts",
@@ -17,5 +19,6 @@ __all__ = [
     "at_once",
     "catalogue_loss",
     "contrastive_loss",
+    "mix_",
     "predictive_loss",
 ]

@@ -36,6 +36,7 @@ class ProductTeacher(nn.Module):
         UserError: the model cannot serve; names it and says why.
     """
 
+    gives_embeddings = True
     model: Any  # a RecBole model, which has no types
     item_table: FrozenTable
 

@@ -16,14 +16,13 @@ from torch import Tensor
 
 from recbole_odrec.data.window_loader import NEXT_ITEMS, window_cases
 from recbole_odrec.errors import UserError
-from recbole_odrec.losses import AddedScores, CatalogueLoss, catalogue_loss
+from recbole_odrec.losses import AddedScores, CatalogueLoss, ItemShares, catalogue_loss
+from recbole_odrec.model.candidates import scores_of_candidates
 from recbole_odrec.nn import Encoder, ItemTable, Readout, RepeatScores
 from recbole_odrec.nn.kinds import network_part
 from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.parsing import parse
 from recbole_odrec.settings import NetworkConfig
-
-_SESSIONS_AT_ONCE = 256  # scored over the whole catalogue to look up the scores of a few candidates
 
 
 class TrainingCases(NamedTuple):
@@ -35,6 +34,7 @@ class TrainingCases(NamedTuple):
         session_repr: representation of each whole row [B, D]; rows that are prefixes are their own cases.
         item_repr: embedding of each item of each row [B, L, D].
         added: what the items of each case's prefix get on top of their products [C, L]; None for nothing.
+        shares: probabilities of a few items of each case, mixed one after the other into those of the scores.
     """
 
     case_repr: Tensor
@@ -42,6 +42,7 @@ class TrainingCases(NamedTuple):
     session_repr: Tensor
     item_repr: Tensor
     added: AddedScores | None = None
+    shares: tuple[ItemShares, ...] = ()
 
 
 class SessionRecommender(SequentialRecommender):
@@ -53,9 +54,10 @@ class SessionRecommender(SequentialRecommender):
         item_table, encoder, readout: the parts that the configuration chooses.
         repeat: scores of repetition, None without.
         reads_any_width: whether a session scores alike however far it is padded.
+        gives_embeddings: whether, as a teacher, it has item embeddings for a student to start from and to recombine.
     """
 
-    reads_any_width = True
+    reads_any_width = gives_embeddings = True
     fixed_parts: ClassVar[dict[str, str]] = {}  # what makes this class what it is
     item_table: ItemTable
     encoder: Encoder
@@ -143,15 +145,11 @@ class SessionRecommender(SequentialRecommender):
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score of one candidate item a row: [B]; each session is scored once, however many candidates it has."""
-        sessions, row = interaction[self.ITEM_SEQ].unique(dim=0, return_inverse=True)
-        sessions = sessions[:, : (sessions != 0).sum(1).max()]
-        candidates = interaction[self.ITEM_ID]
-        scores = torch.empty(len(row), device=row.device, dtype=next(self.parameters()).dtype)
-        for number, block in enumerate(sessions.split(_SESSIONS_AT_ONCE)):
-            of_block = self.scores_of(block, self.item_table(block))
-            here = (row // _SESSIONS_AT_ONCE == number).nonzero().squeeze(1)
-            scores[here] = of_block[row[here] % _SESSIONS_AT_ONCE, candidates[here]]
-        return scores
+
+        def scores_of(item_seq: Tensor) -> Tensor:
+            return self.scores_of(item_seq, self.item_table(item_seq))
+
+        return scores_of_candidates(scores_of, interaction[self.ITEM_SEQ], interaction[self.ITEM_ID])
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores of every item: [B, N]."""

@@ -128,7 +128,7 @@ class ItemTable(nn.Module, ABC):
         """
 
     def check_teacher(self, width: int) -> None:
-        """Refuses a teacher's table of that many columns if this one cannot do with it.
+        """Refuses a teacher's table of that many columns, 0 for no table, if this one cannot do with it.
 
         Raises:
             UserError: what to set.

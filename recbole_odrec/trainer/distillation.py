@@ -17,7 +17,7 @@ from recbole_odrec.parsing import parse
 from recbole_odrec.settings import DistillationConfig
 from recbole_odrec.trainer.objectives import Pair, Step, active_objectives, needs_teacher
 from recbole_odrec.trainer.resumable import ResumableTrainer
-from recbole_odrec.trainer.start import start_from_teacher
+from recbole_odrec.trainer.start import check_start, start_from_teacher
 from recbole_odrec.trainer.teacher_phase import provide_teacher
 
 
@@ -67,10 +67,12 @@ class DistillationTrainer(ResumableTrainer):
         """
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
         first: Any = teacher.start if isinstance(teacher, TeacherEnsemble) else teacher
-        if starts:
-            start_from_teacher(self.model, first, copy_weights=self.distillation.init_from_teacher)
-        every_item = torch.arange(self.model.n_items, device=self.device)
-        self.latent = self.model.item_table.companion(first.item_table(every_item))
+        check_start(self.model, first, type(first).__name__, self.distillation.init_from_teacher)
+        if first.gives_embeddings:
+            if starts:
+                start_from_teacher(self.model, first, copy_weights=self.distillation.init_from_teacher)
+            every_item = torch.arange(self.model.n_items, device=self.device)
+            self.latent = self.model.item_table.companion(first.item_table(every_item))
         self._assemble()
 
     def _assemble(self) -> None:

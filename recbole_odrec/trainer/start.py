@@ -8,7 +8,28 @@ from typing import Any
 import torch
 from torch import nn
 
+from recbole_odrec.errors import UserError
 from recbole_odrec.model.odrec import ODRec
+
+
+def check_start(student: ODRec, teacher: Any, name: str, copy_weights: bool) -> None:
+    """Refuses a start that a teacher cannot give.
+
+    Args:
+        student: whose table may want the teacher's rows.
+        teacher: the one that the student starts from.
+        name: what it is called.
+        copy_weights: as for `start_from_teacher`.
+
+    Raises:
+        UserError: the teacher has no item embeddings, or none of a width that the table can do with.
+    """
+    if copy_weights and not teacher.gives_embeddings:
+        raise UserError(
+            f"init_from_teacher=True: {name} has no item embeddings to start from: put a teacher that has some into "
+            "the list and its place into starts_from."
+        )
+    student.item_table.check_teacher(teacher.hidden_size if teacher.gives_embeddings else 0)
 
 
 def start_from_teacher(student: ODRec, teacher: Any, copy_weights: bool) -> None:

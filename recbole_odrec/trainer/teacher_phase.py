@@ -17,9 +17,10 @@ from torch import nn
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_atomically
+from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.ensemble import TeacherEnsemble
-from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.trainer import checkpoint
+from recbole_odrec.trainer.counting import trainer_of
 from recbole_odrec.trainer.phase_log import phase_log
 from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.teacher_plan import TeacherPlan, plan_teachers, served, start_of_plans
@@ -113,14 +114,14 @@ def _provide(
     log, phase = logging.getLogger(), plan.phase
     if plan.weights is not None:
         log.info(f"{phase}: {plan.config['model']} from {plan.weights}")
-        return _loaded(ResumableTrainer(plan.config, plan.model, run_dir, phase), plan.weights, "checkpoint")
+        return _loaded(trainer_of(plan.model)(plan.config, plan.model, run_dir, phase), plan.weights, "checkpoint")
     name = f"{plan.config['model']}-{config['dataset']}-{_key(plan.config, train_data)}"
     cached = Path(config["checkpoint_dir"]) / "teachers" / name
     is_begun = (run_dir / phase / "last.pth").is_file()
     if config["teacher_cache"] and not is_begun and (cached / "best.pth").is_file():
         try:
             items = checkpoint.item_fingerprint(train_data._dataset)
-            trainer = ResumableTrainer(plan.config, plan.model, run_dir, phase)
+            trainer = trainer_of(plan.model)(plan.config, plan.model, run_dir, phase)
             reused = _loaded(trainer, cached / "best.pth", "cache", items)
         except UserError as error:
             log.warning(f"{phase}: trained anew, the one in the cache is of no use: {error}")
@@ -129,7 +130,7 @@ def _provide(
             return reused
     run_dir.mkdir(parents=True, exist_ok=True)
     with phase_log(run_dir, phase):
-        trainer = ResumableTrainer(plan.config, plan.model, run_dir, phase)
+        trainer = trainer_of(plan.model)(plan.config, plan.model, run_dir, phase)
         init_seed(plan.config["seed"], plan.config["reproducibility"])
         if resume:
             trainer.resume()
@@ -146,7 +147,7 @@ def _phase_data(model: nn.Module, phase_config: Config, train_data: Any) -> Any:
     """
     if not isinstance(train_data, SessionWindowLoader):
         return train_data
-    if isinstance(model, SessionRecommender):
+    if not isinstance(served(model), ProductTeacher):
         return SessionWindowLoader(phase_config, train_data._dataset, train_data.shuffle)
     dataset = train_data._dataset.copy(train_data._dataset.inter_feat)
     dataset.pad_to_max = True

@@ -17,6 +17,7 @@ from recbole_odrec.config.stored import check_stored
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.neighbours import NeighbourModel
 from recbole_odrec.nn.kinds import KINDS
 from recbole_odrec.registry import model_class
 from recbole_odrec.trainer import checkpoint
@@ -40,9 +41,9 @@ class TeacherPlan:
     phase: str
 
     @property
-    def width(self) -> int:
-        """Columns of the teacher's item table."""
-        return served(self.model).hidden_size
+    def served(self) -> Any:
+        """The model as distillation uses it."""
+        return served(self.model)
 
 
 def plan_teachers(config: Config, train_data: Any) -> list[TeacherPlan]:
@@ -115,5 +116,5 @@ def _config_of_checkpoint(
 
 
 def served(model: nn.Module) -> Any:
-    """The model with the parts that distillation uses."""
-    return model if isinstance(model, SessionRecommender) else ProductTeacher(model)
+    """The model with the parts that distillation uses: `training_cases`, `item_table`, and what it says it gives."""
+    return model if isinstance(model, (SessionRecommender, NeighbourModel)) else ProductTeacher(model)

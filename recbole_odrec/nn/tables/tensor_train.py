@@ -165,9 +165,11 @@ class SemiTensorTrainEmbedding(ItemTable):
     def check_start(cls, settings: TensorTrainSettings, has_teacher: bool, starts_from_teacher: bool) -> None:
         """An order that a teacher teaches needs one."""
         if settings.item_order != "none" and not has_teacher:
-            raise UserError(
-                f"item_order={settings.item_order} without a teacher (every weight is 0): set init_from_teacher=True."
-            )
+            raise UserError(f"item_order={settings.item_order} without a teacher: set init_from_teacher=True.")
+
+    def check_teacher(self, width: int) -> None:
+        if self.order_rule != "none" and not width:
+            raise UserError(f"item_order={self.order_rule}: the teacher to start from has no item embeddings.")
 
     @torch.no_grad()
     def arrange_(self, vectors: Tensor) -> None:
@@ -243,9 +245,8 @@ class SemiTensorTrainEmbedding(ItemTable):
         return scores
 
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
-        """See `ItemTable`; a column is a cell.
-
-        To sort the cells and cut off those without an item would cost passes over the largest matrix of a step.
+        """See `ItemTable`; a column is a cell: to sort them and cut off those without an item would cost passes over
+        the largest matrix of a step.
         """
         query = query if dtype is None else query.to(dtype)
         return cell_scores([*self.tt_cores], self.plan, query, buffer)

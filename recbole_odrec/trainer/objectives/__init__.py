@@ -55,4 +55,29 @@ def needs_teacher(config: Mapping[str, Any]) -> bool:
     return config["init_from_teacher"] or any(kind.needs_teacher(settings) for kind, settings in active.items())
 
 
-__all__ = ["OBJECTIVES", "Objective", "Pair", "Step", "active_objectives", "chosen_objectives", "needs_teacher"]
+def check_embeddings(config: Mapping[str, Any], is_given: bool) -> None:
+    """Refuses objectives that look at a teacher's embeddings where no teacher has any.
+
+    Raises:
+        UserError: which objectives, and what to set.
+    """
+    active = active_objectives(config)
+    without = [] if is_given else [kind.name for kind, settings in active.items() if kind.needs_embeddings(settings)]
+    if without:
+        off = " ".join(f"{name}_weight=0" for name in without)
+        raise UserError(
+            f"objectives {', '.join(without)} look at the teacher's item embeddings, and no teacher here has any: put "
+            f"one that has into the list, or set {off}."
+        )
+
+
+__all__ = [
+    "OBJECTIVES",
+    "Objective",
+    "Pair",
+    "Step",
+    "active_objectives",
+    "check_embeddings",
+    "chosen_objectives",
+    "needs_teacher",
+]

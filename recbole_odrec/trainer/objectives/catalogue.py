@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recbole_odrec.losses import mix_
 from recbole_odrec.parsing import key, require
 from recbole_odrec.trainer.objectives.objective import Objective, Step
 
@@ -53,4 +54,6 @@ class Catalogue(Objective):
         added = self.pair.student.in_columns(cases.added)
         if added is not None:
             scores.scatter_add_(1, added.items, added.values.to(scores.dtype))
+        for shares in cases.shares:
+            mix_(scores, shares._replace(items=self.pair.student.item_table.columns_of(shares.items)))
         return scores

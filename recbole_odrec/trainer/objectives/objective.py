@@ -130,6 +130,11 @@ class Objective(nn.Module, ABC):
         """Whether it looks at the teacher; without anyone who does there is none."""
         return False
 
+    @classmethod
+    def needs_embeddings(cls, settings: Any) -> bool:
+        """Whether it looks at the teacher's item embeddings or session vectors, which not every teacher has."""
+        return False
+
     @abstractmethod
     def forward(self, step: Step) -> dict[str, Tensor]:
         """The parts of weight above 0, each multiplied by its weight: scalars."""

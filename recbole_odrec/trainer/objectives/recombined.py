@@ -26,6 +26,10 @@ class RecombinedObjective(Objective):
     def needs_teacher(cls, settings: Any) -> bool:
         return True
 
+    @classmethod
+    def needs_embeddings(cls, settings: Any) -> bool:
+        return True
+
     def views(self, step: Step) -> RecombinedViews:
         """v_1 [B, D_1] and v_2 [B, D_2]."""
         return self.head(step.recombined, step.cases.session_repr, step.teacher_cases.session_repr)
