@@ -26,6 +26,7 @@ NEIGHBOURS = {
     "AR": "association_rules",
     "SR": "sequential_rules",
     "ItemTransitions": "item_transitions",
+    "SLIT": "slit",
     "VSKNN": "vsknn",
     "VSTAN": "vstan",
 }

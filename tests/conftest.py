@@ -38,7 +38,14 @@ SMALL = {
 }
 
 # Left out by `-m "not slow"`, which is what the oldest stack is tested with.
-SLOW = ("benchmark/", "demo/", "trainer/test_resume.py", "trainer/test_teacher_phase.py", "test_package.py")
+SLOW = (
+    "benchmark/",
+    "neighbours/test_as_teachers.py",
+    "demo/",
+    "trainer/test_resume.py",
+    "trainer/test_teacher_phase.py",
+    "test_package.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

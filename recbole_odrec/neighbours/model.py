@@ -72,8 +72,6 @@ class NeighbourModel(SequentialRecommender):
         arrays: names of its arrays and their types; they are buffers, of any size once counted or loaded, and stay on
             the CPU, where SciPy reads them.
 
-    Attributes:
-        decided: what was decided from the data, with the reason.
     """
 
     Settings: ClassVar[type[NeighbourSettings]]
@@ -88,7 +86,6 @@ class NeighbourModel(SequentialRecommender):
     def __init__(self, config: Config, dataset: SessionDataset) -> None:
         super().__init__(config, dataset)
         self.settings: Any = parse(self.Settings, config)
-        self.decided: dict[str, str] = {}
         self.register_buffer("popularity", torch.ones(self.n_items, dtype=torch.int32))
         self.register_buffer("own_share", torch.tensor(_COUNTED))
         for name, dtype in self.arrays.items():
@@ -111,17 +108,25 @@ class NeighbourModel(SequentialRecommender):
         sessions = training_sessions(dataset)
         self.popularity = torch.as_tensor(training_counts(dataset) + 1, dtype=torch.int32)
         self.own_share = torch.tensor(self._own_share(sessions))
+        for name, what in self.decided.items():
+            logging.getLogger().info(f"{type(self).__name__}: {name}: {what}")
         self.count_(sessions)
 
     def _own_share(self, sessions: TrainingSessions) -> float:
         choice = self.settings.own_items
         if choice != "auto":
-            return {"counted": _COUNTED, "drop": 0.0}.get(choice, choice)
+            return float({"counted": _COUNTED, "drop": 0.0}.get(choice, choice))
         share = repeated_share(sessions)
-        taken = f"{share:.3f}" if share >= _REPEATS else "drop"
-        self.decided["own_items"] = f"{taken}: {share:.1%} of training targets stand in their own history"
-        logging.getLogger().info(f"{type(self).__name__}: own_items: {self.decided['own_items']}")
         return share if share >= _REPEATS else 0.0
+
+    @property
+    def decided(self) -> dict[str, str]:
+        """What was decided from the data, with the reason."""
+        if self.settings.own_items != "auto":
+            return {}
+        share = self.own_share.item()
+        taken, part = (f"{share:.3f}", f"{share:.1%}") if share else ("drop", f"fewer than {_REPEATS:.0%}")
+        return {"own_items": f"{taken}, for {part} of the training targets stand in their own history"}
 
     def remember(self, **arrays: np.ndarray) -> None:
         """Stores arrays under their names, as the types that `arrays` says."""

@@ -90,6 +90,7 @@ def provide_teacher(
             "best_epoch": phase.trainer.best_epoch,
             "losses": phase.trainer.loss_history,
             "seconds": round(sum(phase.trainer.epoch_seconds), 3),
+            **({"decided": decided} if (decided := getattr(plan.model, "decided", None)) else {}),
         }
         for plan, phase in zip(plans, phases, strict=True)
     ]
