@@ -17,7 +17,7 @@ import torch
 from recbole.config import Config
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,6 +27,7 @@ from recbole_odrec.data.window_loader import NEXT_ITEMS
 from recbole_odrec.losses import ItemShares, mix_
 from recbole_odrec.model.candidates import scores_of_candidates
 from recbole_odrec.model.session_recommender import TrainingCases
+from recbole_odrec.neighbours.pairs import of_sum_1
 from recbole_odrec.neighbours.sessions import TrainingSessions, repeated_share, training_sessions
 from recbole_odrec.nn import FrozenTable
 from recbole_odrec.parsing import key, parse, require
@@ -69,15 +70,15 @@ class NeighbourModel(SequentialRecommender):
 
     Class attributes:
         Settings: a dataclass derived from `NeighbourSettings`.
-        arrays: names of its arrays and their types; they are buffers, of any size once counted or loaded, and stay on
-            the CPU, where SciPy reads them.
+        arrays: names of its arrays and their types: where the entries of each row begin and, last, where they end;
+            `items`, the entries' items; more of the entries. They are buffers of any length, once counted or loaded,
+            and stay on the CPU, where SciPy reads them.
 
     """
 
     Settings: ClassVar[type[NeighbourSettings]]
     arrays: ClassVar[Mapping[str, torch.dtype]]
     reads_any_width = True
-    takes_any_size = True  # stored arrays may be larger than those of a model just built
     gives_embeddings = False  # nothing for a student to start from or to recombine
     hidden_size = 1  # of the popularity that stands where a network's table would (`item_table`)
     popularity: Tensor  # times an item occurs in training, and one more
@@ -133,6 +134,19 @@ class NeighbourModel(SequentialRecommender):
         for name, values in arrays.items():
             setattr(self, name, torch.as_tensor(values, dtype=self.arrays[name]))
 
+    def check_arrays(self, stored: Mapping[str, Tensor]) -> str:
+        """What is wrong with arrays of a file, nothing if they can be read."""
+        first, *entries = (stored[name] for name in self.arrays)
+        if not any(map(len, (first, *entries))):
+            return ""  # nothing was counted
+        if len(first) < 2 or first[0] != 0 or (first.diff() < 0).any() or {*map(len, entries)} != {int(first[-1])}:
+            return f"the rows of `{next(iter(self.arrays))}` are not those of its entries"
+        if "weights" in stored and len(first) != self.n_items + 1:
+            return f"it has {len(first) - 1} rows for {self.n_items} items"
+        if len(stored["items"]) and not (0 <= stored["items"].min() <= stored["items"].max() < self.n_items):
+            return f"`items` holds numbers outside of 0 .. {self.n_items - 1}"
+        return ""
+
     def recalled(self, name: str) -> np.ndarray:
         """An array, not copied."""
         return getattr(self, name).numpy()
@@ -164,8 +178,8 @@ class NeighbourModel(SequentialRecommender):
         kept = found.data[is_kept].astype(np.float64), (found.row[is_kept], found.col[is_kept])
         counted = csr_matrix(kept, shape=own.shape)
         if own_share > 0:
-            counted = (1 - own_share) * _of_sum_1(counted) + own_share * own
-        shares = _of_sum_1(counted).tocoo()
+            counted = (1 - own_share) * of_sum_1(counted) + own_share * own
+        shares = of_sum_1(counted).tocoo()
         rows, items = (
             torch.as_tensor(ids.astype(np.int64), device=item_seq.device) for ids in (shares.row, shares.col)
         )
@@ -177,7 +191,7 @@ class NeighbourModel(SequentialRecommender):
         rows, positions = sessions.nonzero()
         back = (sessions != 0).sum(1)[rows] - 1 - positions
         pairs = rows, sessions[rows, positions]
-        return _of_sum_1(csr_matrix((self.settings.own_recency**back, pairs), shape=(len(sessions), self.n_items)))
+        return of_sum_1(csr_matrix((self.settings.own_recency**back, pairs), shape=(len(sessions), self.n_items)))
 
     @property
     def item_table(self) -> FrozenTable:
@@ -230,9 +244,3 @@ class NeighbourModel(SequentialRecommender):
             if isinstance(stored := state_dict.get(prefix + name), Tensor):
                 setattr(self, name, torch.empty(stored.shape, dtype=self.arrays[name]))
         nn.Module._load_from_state_dict(self, dict(state_dict), prefix, *args)
-
-
-def _of_sum_1(matrix: csr_matrix) -> csr_matrix:
-    """Rows divided by their sums; empty ones stay."""
-    total = np.asarray(matrix.sum(1)).ravel()
-    return diags(1 / np.where(total > 0, total, 1)) @ matrix

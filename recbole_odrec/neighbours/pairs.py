@@ -59,6 +59,12 @@ def normalised(counts: csr_matrix, out_power: float, in_power: float) -> csr_mat
     return (diags(factors(1, out_power)) @ counts @ diags(factors(0, in_power))).tocsr()
 
 
+def of_sum_1(matrix: csr_matrix) -> csr_matrix:
+    """Rows divided by their sums; empty ones stay."""
+    total = np.asarray(matrix.sum(1)).ravel()
+    return diags(1 / np.where(total > 0, total, 1)) @ matrix
+
+
 def strongest(matrix: csr_matrix, n_kept: int) -> csr_matrix:
     """The largest entries of each row, of equal ones those in the first columns; all of them where `n_kept` is 0."""
     if not n_kept or matrix.nnz == 0:

@@ -94,6 +94,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any], path: Path, n_ite
     """Puts weights of a file into a model, if they are the model's own; it is as it was otherwise.
 
     Args:
+        model: one with `arrays` takes those at any length, and looks at what is in them itself (`check_arrays`).
         n_items: of how many items the file says that it is.
 
     Raises:
@@ -101,8 +102,10 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any], path: Path, n_ite
     """
     if n_items is not None and n_items != model.n_items:
         raise UserError(f"{path} says that it is of {n_items} items, and this data has {model.n_items}.")
+    arrays = getattr(model, "arrays", ())
     for name, own in model.state_dict().items():
-        expected = f"{list(own.shape)} of {own.dtype}"
+        is_any = name in arrays and isinstance(weights.get(name), Tensor) and weights[name].dim() == 1
+        expected = f"{list(weights[name].shape if is_any else own.shape)} of {own.dtype}"
         if not isinstance(weights.get(name), Tensor):
             raise UserError(f"{path} is of another model: it has no weight `{name}`, expected {expected}.")
         found = f"{list(weights[name].shape)} of {weights[name].dtype}"
@@ -113,6 +116,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any], path: Path, n_ite
     others = sorted(set(weights) - set(model.state_dict()))
     if others:
         raise UserError(f"{path} is of another model: this one has no weight `{others[0]}`.")
+    if arrays and (problem := model.check_arrays(weights)):
+        raise UserError(f"{path} is damaged: {problem}.")
     model.load_state_dict(dict(weights))
 
 

@@ -121,12 +121,12 @@ def settings(small_data: Any, **keys: object) -> dict[str, object]:
 
 
 def test_a_student_learns_from_counts_beside_a_network(small_data) -> None:
-    asked = settings(small_data, teachers=[NETWORK, COUNTS], init_from_teacher=True)
+    asked = settings(small_data, teachers=[COUNTS, NETWORK], starts_from=2, init_from_teacher=True, **ALONE)
     phases = run("ODRec", "ml-small", config_dict=asked)["phases"]
     members = phases["teacher"]["members"]
     assert [(member["model"], member["source"]) for member in members] == [
-        ("SASRecTeacher", "trained"),
         ("ItemTransitions", "trained"),
+        ("SASRecTeacher", "trained"),
     ]
     assert phases["student"]["test"]["all"]["ndcg@10"] > 0
     assert phases["teacher"]["parameters"]["item_table_bytes"] > 4 * 16 * 1000
@@ -162,8 +162,3 @@ def test_what_counts_cannot_give_is_refused_before_anything_is_written(keys, mes
         run("ODRec", "ml-small", config_dict=settings(small_data, **keys))
     assert message in str(error.value)
     assert not list(tmp_path.glob("saved/*"))
-
-
-def test_a_network_further_down_the_list_is_started_from(small_data) -> None:
-    asked = settings(small_data, teachers=[COUNTS, NETWORK], init_from_teacher=True, starts_from=2, epochs=1)
-    assert run("ODRec", "ml-small", config_dict=asked)["phases"]["student"]["test"]["all"]["ndcg@10"] > 0

@@ -12,12 +12,13 @@ import pytest
 import torch
 from recbole.data import create_dataset
 
+from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.errors import UserError
-from recbole_odrec.neighbours import NEIGHBOUR_MODELS
 from recbole_odrec.neighbours.pairs import followers, normalised, strongest, together
 from recbole_odrec.neighbours.sessions import once_each, repeated_share, training_sessions, whole
 from recbole_odrec.quick_start import run
 from recbole_odrec.registry import model_class
+from recbole_odrec.trainer.checkpoint import load_weights
 from recbole_odrec.trainer.counting import CountingTrainer
 
 Pairs = dict[tuple[int, int], float]
@@ -203,7 +204,7 @@ def test_what_is_popular_is_set_against_what_is_not(split) -> None:
 # ---------------------------------------------------------------------- as RecBole models
 
 
-@pytest.mark.parametrize("name", sorted(NEIGHBOUR_MODELS))
+@pytest.mark.parametrize("name", ["ItemTransitions", "VSTAN"])  # one of each kind
 def test_a_run_counts_once_and_its_file_scores_the_same(name, small_data, small_config) -> None:
     result = run(name, "ml-small", config_dict={**QUIET, "data_path": str(small_data)})
     report = result["phases"]["model"]
@@ -227,6 +228,8 @@ def test_a_run_counts_once_and_its_file_scores_the_same(name, small_data, small_
     assert Path(report["checkpoint"]).stat().st_size < 1.2 * model.n_bytes + 20_000
     resumed = run(name, "ml-small", config_dict={**QUIET, "data_path": str(small_data)}, resume=_unfinished(result))
     assert resumed["phases"]["model"]["test"] == report["test"]
+    with pytest.raises(UserError, match=f"{name} counts, and has no graph for a device"):
+        export_bundle(report["checkpoint"], Path("bundle"))
 
 
 def _unfinished(result: dict[str, Any]) -> str:
@@ -234,6 +237,25 @@ def _unfinished(result: dict[str, Any]) -> str:
     path = Path(result["path"])
     path.unlink()
     return str(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("array", "change", "message"),
+    [
+        ("items", lambda items: items + 2000, "`items` holds numbers outside of 0 .. 1265"),
+        ("items", lambda items: items[:-1], "the rows of `first_of_row` are not those of its entries"),
+        ("first_of_row", lambda first: first.flip(0), "the rows of `first_of_row` are not those of its entries"),
+        ("first_of_row", lambda first: first[:-1].clamp(max=0), "are not those of its entries"),
+        ("weights", lambda weights: weights.double(), "its weight `weights` is"),
+    ],
+)
+def test_arrays_of_a_file_that_do_not_fit_are_refused(count, array, change, message) -> None:
+    model = count("SR")
+    state = model.state_dict()
+    state[array] = change(state[array])
+    with pytest.raises(UserError) as error:
+        load_weights(count("SR", max_distance=2), state, Path("best.pth"))
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
