@@ -245,8 +245,6 @@ class SemiTensorTrainEmbedding(ItemTable):
         return scores
 
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
-        """See `ItemTable`; a column is a cell: to sort them and cut off those without an item would cost passes over
-        the largest matrix of a step.
-        """
+        """See `ItemTable`; a column is a cell: to sort them would cost passes over the largest matrix of a step."""
         query = query if dtype is None else query.to(dtype)
         return cell_scores([*self.tt_cores], self.plan, query, buffer)
