@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-# Numbers of a block: what stays in a processor's cache; on an accelerator, few large kernels.
-_CPU_BLOCK, _DEVICE_BLOCK = 1 << 19, 1 << 26
+# Numbers of a block: what stays in a processor's cache; on an accelerator at least and at most.
+_CPU_BLOCK, _DEVICE_BLOCKS = 1 << 19, (1 << 22, 1 << 26)
 
 
 class AddedScores(NamedTuple):
@@ -128,14 +128,15 @@ class _FusedLoss(torch.autograd.Function):
         n_rows, needs_gradient = len(scores), any(ctx.needs_input_grad)
         of_added = None if added is None else torch.empty_like(added)  # its gradient
         dtype = torch.promote_types(scores.dtype, torch.float32)
-        block = max(1, (_CPU_BLOCK if scores.device.type == "cpu" else _DEVICE_BLOCK) // n_items)
+        n_buffers = 1 if teacher_scores is None else 3
+        block = _rows_of_block(n_rows, n_items, n_buffers, scores.device)
         hard, soft = scores.new_zeros(2, dtype=dtype).unbind()
-        # Student's and teacher's scores and softmax: memory that stays in the cache from block to block.
-        memory = scores.new_empty(2 if teacher_scores is None else 4, min(block, n_rows), n_items, dtype=dtype)
+        # Student's scores; the teacher's and the gap between: memory that stays in the cache from block to block.
+        memory = scores.new_empty(n_buffers, min(block, n_rows), n_items, dtype=dtype)
         for start in range(0, n_rows, block):
             rows = slice(start, start + block)
-            student, q, *rest = memory[:, : len(scores[rows])]
-            teacher, p = rest or (None, None)
+            student, *rest = memory[:, : len(scores[rows])]
+            teacher, gap = rest or (None, None)
             student.copy_(scores[rows, :n_items])
             if zero_item is not None:
                 student[:, zero_item] = 0
@@ -144,7 +145,7 @@ class _FusedLoss(torch.autograd.Function):
             if teacher is not None and teacher_scores is not None:
                 teacher.copy_(teacher_scores[rows])
             block_hard, block_soft, gradient = _loss_and_gradient(
-                student, q, teacher, p, pos_items[rows], kd_weight, temperature
+                student, teacher, gap, pos_items[rows], kd_weight, temperature
             )
             hard += block_hard
             soft += block_soft
@@ -177,50 +178,61 @@ class _FusedLoss(torch.autograd.Function):
         return gradient, of_added, *[None] * 7
 
 
+def _rows_of_block(n_rows: int, n_items: int, n_buffers: int, device: torch.device) -> int:
+    """Rows looked at together; on an accelerator a few blocks, whose buffers hold no more than the scores do."""
+    if device.type == "cpu":
+        return max(1, _CPU_BLOCK // n_items)
+    least, most = _DEVICE_BLOCKS
+    share = -(-n_rows // max(n_buffers, 2))
+    return max(1, min(max(share, least // n_items), most // n_items))
+
+
 def _loss_and_gradient(
     student: Tensor,
-    q: Tensor,
     teacher: Tensor | None,
-    p: Tensor | None,
+    gap: Tensor | None,
     pos_items: Tensor,
     kd_weight: float,
     temperature: float,
 ) -> tuple[Tensor | float, Tensor | float, Tensor]:
     """(1 - w) CE and w KL, summed over a few rows, and their gradient [B, N].
 
-    `student` and `teacher` hold scores, `q` and `p` are memory for their softmax; all are used up.
+    `student` and `teacher` hold scores, `gap` is memory; all are used up.
     """
     hard_weight, targets = 1 - kd_weight, pos_items.unsqueeze(1)
     hard = soft = 0.0
-    gradient = None
-    if hard_weight:
-        normalizer = _softmax(student, q)
-        hard = hard_weight * (normalizer - student.gather(1, targets).squeeze(1)).sum()
-        gradient = q
-    if teacher is not None and p is not None:
+    of_target, of_hard = student.gather(1, targets).squeeze(1), None
+    if teacher is not None and gap is not None:
         if temperature != 1:
-            gradient = None if gradient is None else gradient.mul(hard_weight)
+            if hard_weight:  # has a softmax of its own
+                of_hard = student.clone()
+                hard = hard_weight * (_softmax_(of_hard) - of_target).sum()
+                of_hard.mul_(hard_weight)
             student.div_(temperature)
             teacher.div_(temperature)
-        if gradient is not q:
-            normalizer = _softmax(student, q)
-        kl = normalizer - _softmax(teacher, p)
-        kl += torch.linalg.vecdot(p, teacher.sub_(student))
+        torch.sub(teacher, student, out=gap)
+    normalizer = _softmax_(student)
+    if hard_weight and of_hard is None:
+        hard = hard_weight * (normalizer - of_target).sum()
+    gradient = student
+    if teacher is not None and gap is not None:
+        kl = normalizer - _softmax_(teacher)
+        kl += gap.mul_(teacher).sum(1)
         soft = kd_weight * temperature**2 * kl.sum()
-        if gradient is q:  # (1 - w) q + w (q - p) in one step
-            q.sub_(p, alpha=kd_weight)
+        if hard_weight and of_hard is None:  # (1 - w) q + w (q - p) in one step
+            gradient.sub_(teacher, alpha=kd_weight)
         else:
-            soft_gradient = q.sub_(p).mul_(kd_weight * temperature)
-            gradient = soft_gradient if gradient is None else gradient.add_(soft_gradient)
-    assert gradient is not None  # one of the weights is above 0
-    if teacher is None and hard_weight != 1:
+            gradient.sub_(teacher).mul_(kd_weight * temperature)
+            gradient = gradient if of_hard is None else of_hard.add_(gradient)
+    elif hard_weight != 1:
         gradient.mul_(hard_weight)
     if hard_weight:
         gradient.scatter_add_(1, targets, gradient.new_full(targets.shape, -hard_weight))
     return hard, soft, gradient
 
 
-def _softmax(scores: Tensor, out: Tensor) -> Tensor:
-    """Softmax [B, N] into `out`; returns the log of its normaliser [B], read off the largest entry."""
-    torch.softmax(scores, dim=1, out=out)
-    return scores.amax(1) - out.amax(1).log()
+def _softmax_(scores: Tensor) -> Tensor:
+    """Softmax [B, N] in the scores' place; returns the log of its normaliser [B], read off the largest entry."""
+    largest = scores.amax(1)
+    torch.softmax(scores, dim=1, out=scores)
+    return largest - scores.amax(1).log()

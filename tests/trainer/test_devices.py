@@ -11,9 +11,11 @@ import torch
 from recbole.data import create_dataset, data_preparation
 from recbole.data.dataloader import TrainDataLoader
 
-from recbole_odrec.benchmark.launches import META, counted
+from recbole_odrec.benchmark.launches import META, Launches, counted
 from recbole_odrec.data.eval_loader import bounded, rows_at_once
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader, window_cases
+from recbole_odrec.model.adapter import ProductTeacher
+from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.registry import model_class
 from recbole_odrec.trainer.distillation import DistillationTrainer
 from recbole_odrec.trainer.resumable import ResumableTrainer
@@ -51,11 +53,16 @@ def make(small_config, tmp_path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
             network.item_table.order_rule = "none"  # to learn it is work for the CPU
             trainer = DistillationTrainer(config, network, teacher, tmp_path / "run")
             trainer.pair.is_head = torch.ones(data.item_num, dtype=torch.bool, device=META)
-        for group in trainer.optimizer.param_groups:
-            group.update(fused=False, foreach=True)
+        without_fusion(trainer)
         return trainer, data
 
     return build
+
+
+def without_fusion(trainer: Any) -> None:
+    """Fused updates have no kernel on `meta`."""
+    for group in trainer.optimizer.param_groups:
+        group.update(fused=False, foreach=True)
 
 
 def an_epoch(trainer: Any, loader: Any) -> Any:
@@ -84,10 +91,23 @@ def test_an_evaluation_stays_on_the_device(make, model: str) -> None:
     assert counts.kernels["topk"] == len(bounded(valid_data))
 
 
-def test_prefix_rows_and_a_teacher_of_recboles_stay_on_the_device(make) -> None:
+def test_prefix_rows_stay_on_the_device(make) -> None:
     trainer, data = make("SASRecTeacher")
     rows = TrainDataLoader(trainer.config, data.build()[0], None, shuffle=True)
     an_epoch(trainer, rows)
+
+
+def test_several_teachers_one_of_recboles_stay_on_the_device(make, small_config) -> None:
+    trainer, data = make()
+    train = data.build()[0]
+    ours, peers = (small_config(name, n_heads=1) for name in ("SASRecTeacher", "SASRec"))
+    members = [model_class("SASRecTeacher")(ours, train), ProductTeacher(model_class("SASRec")(peers, train))]
+    with Launches():
+        trainer.attach_teacher(TeacherEnsemble(members), starts=False)
+    without_fusion(trainer)
+    trainer.pair.is_head = torch.ones(data.item_num, dtype=torch.bool, device=META)
+    counts = an_epoch(trainer, SessionWindowLoader(trainer.config, train))
+    assert not [place for place in counts.waits if "finite.py" not in place and "table.py" not in place]
 
 
 def test_configurations_of_tests_are_of_the_devices_fixture(small_config, device, monkeypatch) -> None:

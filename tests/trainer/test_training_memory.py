@@ -11,10 +11,10 @@ from recbole.evaluator import Collector
 
 from recbole_odrec.benchmark.memory import peak_of_large_blocks
 from recbole_odrec.data.window_loader import SessionWindowLoader
-from recbole_odrec.losses import catalogue_loss
+from recbole_odrec.losses import catalogue, catalogue_loss
 from recbole_odrec.model import ODRec, SASRecTeacher
 from recbole_odrec.nn import DenseEmbedding, SemiTensorTrainEmbedding
-from recbole_odrec.nn.product import ScoreBuffer
+from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.topk_collector import TopKCollector
 
@@ -38,6 +38,32 @@ def test_a_distillation_step_holds_two_score_matrices() -> None:
     assert 2 <= first / score_matrix < 2.01  # the student's has a few cells more than there are items
     assert peak_of_large_blocks(step, at_least=score_matrix // 2) == 0  # and the next step asks for none
     assert query.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("kd_weight", "most"), [(0.0, 1.0), (0.8, 2.0)])
+def test_a_bfloat16_step_in_a_gpus_blocks_holds_little_and_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch, kd_weight: float, most: float
+) -> None:
+    """Blocks as a GPU has them, on the CPU: memory in float32 score matrices, gradients as of a CPU's blocks."""
+    n_items, n_cases = 40_000, 512
+    weight, query = torch.randn(n_items, 16), torch.randn(n_cases, 16, requires_grad=True)
+    pos_items, gradients = torch.randint(1, n_items, (n_cases,)), []
+
+    def step() -> None:
+        teacher = product(query.detach() + 1, weight, ScoreBuffer(), torch.bfloat16) if kd_weight else None
+        scores = product(query, weight, ScoreBuffer(), torch.bfloat16)
+        loss = catalogue_loss(scores, pos_items, teacher_scores=teacher, kd_weight=kd_weight).total
+        gradients.append(torch.autograd.grad(loss, query)[0])
+
+    step()
+    blocks = partial(catalogue._rows_of_block, device=torch.device("cuda"))
+    monkeypatch.setattr(catalogue, "_rows_of_block", lambda *sizes: blocks(*sizes[:3]))
+    score_matrix = 4 * n_cases * n_items
+    assert peak_of_large_blocks(step, at_least=score_matrix // 8) / score_matrix < most + 0.01
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-7)
+    assert blocks(512, 40_728, 3) == 171
+    assert blocks(512, 1_000_000, 3) == 67
+    assert blocks(8, 100, 1) == 41_943
 
 
 @pytest.mark.parametrize("item_order", ["none", "teacher"])
