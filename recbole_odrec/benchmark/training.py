@@ -92,7 +92,7 @@ def measure(
         first, _, third = quantiles(step_ms, n=4)
         kernels, waits = counts.kernels.total(), counts.waits.total()
         if device.type == "cuda":
-            kernels, waits = counted_on_gpu(partial(_step, contestant, next(iter(contestant.loader))))
+            kernels, waits = counted_on_gpu(partial(_ask, contestant, next(iter(contestant.loader))))
         report[name] = {
             "step_ms": round(median(step_ms), 1),
             "step_ms_quartiles": [round(first, 1), round(third, 1)],
