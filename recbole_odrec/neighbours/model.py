@@ -116,7 +116,7 @@ class NeighbourModel(SequentialRecommender):
     def _own_share(self, sessions: TrainingSessions) -> float:
         choice = self.settings.own_items
         if choice != "auto":
-            return float({"counted": _COUNTED, "drop": 0.0}.get(choice, choice))
+            return _COUNTED if choice == "counted" else 0.0 if choice == "drop" else float(choice)
         share = repeated_share(sessions)
         return share if share >= _REPEATS else 0.0
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_zip, json_plain, write_atomically
@@ -90,7 +90,7 @@ def _check_kinds(path: Path, values: Mapping[str, Any], kinds: Mapping[str, type
             raise UserError(f"{path} is no checkpoint of a model: its `{key}` is missing or of another type.")
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Any], path: Path, n_items: int | None = None) -> None:
+def load_weights(model: Any, weights: Mapping[str, Any], path: Path, n_items: int | None = None) -> None:
     """Puts weights of a file into a model, if they are the model's own; it is as it was otherwise.
 
     Args:

@@ -63,6 +63,7 @@ class Pair:
     def teacher_table(self) -> FrozenTable:
         """The teacher's items at the precision of training, in the columns of the student's raw scores."""
         table = self.teacher.item_table.frozen(self.student.score_dtype)
+        table = table.to(next(self.student.parameters()).device)  # what counts keeps its own on the CPU
         return table.in_columns_of(self.student.item_table)
 
     @cached_property
