@@ -53,7 +53,7 @@ from recbole_odrec.errors import UserError
         (["--move_codes_every=-1"], "move_codes_every belongs to table=codes, which is not chosen for ODRec: leave it"),
         (["--table=codes", "--move_codes_every=-1"], "move_codes_every=-1, expected a whole number of at least 0."),
         (["--session_jump_prob=1.0"], "session_jump_prob=1.0, expected a number in [0, 1)."),
-        (["--refit_epochs=-1"], "refit_epochs=-1, expected a whole number from 0."),
+        (["--refit_epochs=-1"], "refit_epochs=-1, expected a whole number from 0 to "),
         (["--refit_epochs=2"], "refit_epochs=2 needs files of whole sessions"),
         (["--model=GRU4Rec", "--refit_epochs=2"], "refit_epochs=2 needs files of whole sessions"),
         (["--metrics=['Recal']"], "metrics=['Recal']: there is no metric Recal (did you mean `Recall`?)"),
