@@ -80,7 +80,7 @@ def test_paper_setting_of_shapes_and_ranks(small_config, data) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"compression_rate": 1e6}, "table of ODRec: .*nearest feasible rate"),
+        ({"compression_rate": 1e6}, "compression_rate=1e\\+06 cannot be reached .*nearest feasible rate"),
         ({"item_shape": [2, 2], "dim_shape": [4, 4], "tt_ranks": 4}, "holds 4 items"),
         ({"item_shape": [30, 60]}, "need tt_ranks too"),
         ({"hidden_size": 17, "n_heads": 1}, "embedding_dim=17 cannot be split"),
