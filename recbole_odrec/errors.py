@@ -30,7 +30,7 @@ class InfeasibleRateError(UserError):
         self.highest = highest
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
+def did_you_mean(given: object, known: Iterable[str]) -> str:
     """' (did you mean `x`?)' for the nearest known name, or '' when none is near."""
-    near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(given), list(known), n=1, cutoff=0.6)
     return f" (did you mean `{near[0]}`?)" if near else ""

@@ -15,7 +15,19 @@ from recbole_odrec.errors import UserError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as RecBole reads it, `1e-3` is a number, except that dates stay words and no tag makes an object."""
+    """YAML as RecBole reads it, `1e-3` is a number, except that dates stay words and no tag makes an object.
+
+    A key that stands twice in one place is an error: PyYAML would take the last and drop the first.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise ValueError(f"`{key.value}` stands there twice, again in line {key.start_mark.line + 1}")
+            if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge"):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _FLOAT, _DATE = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"

@@ -170,6 +170,8 @@ def _as_list(given: Mapping[str, Any], teachers: Sequence[Mapping[str, Any]]) ->
         alike = of_own if second["model"] == own["model"] else {}
         entries.insert(0, {"model": second["model"], **alike, **second})
         weights = [second.get("weight", 1), *(weight / sum(weights) for weight in weights)]
+    if not entries:
+        raise ValueError("no teacher")
     entries = [{key: value for key, value in entry.items() if key != "weight"} for entry in entries]
     if len(set(weights)) == 1:
         return entries

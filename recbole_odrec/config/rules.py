@@ -70,7 +70,7 @@ RULES: dict[str, Rule] = _by_key(
     (whole(1), "epochs train_batch_size eval_batch_size save_step MAX_ITEM_LIST_LENGTH"),
     (whole(0), "stopping_step refit_epochs eval_step"),
     (whole(0, 17), "loss_decimal_place metric_decimal_place"),  # digits of a float
-    (word("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam", any_case=True), "learner"),
+    (word("adam", "adamw", "sgd", "adagrad", "rmsprop", any_case=True), "learner"),
     (POSITIVE, "learning_rate"),
     (NOT_NEGATIVE, "weight_decay"),
     (FLAG, "require_pow enable_amp enable_scaler fused_loss bucket_by_length teacher_cache"),

@@ -115,8 +115,9 @@ class ExactTables(Dataset):
         if not kind.value.endswith("seq"):
             self.field2seqlen[name] = 1
             if kind == FeatureType.TOKEN:
-                return column.tokens()
-            return column.numbers() if name == self.time_field else column.numbers().astype(np.float64)
+                key = {FeatureSource.USER: self.uid_field, FeatureSource.ITEM: self.iid_field}.get(source)
+                return column.keys() if name == key else column.tokens()
+            return column.moments() if name == self.time_field else column.numbers()
         lists = column.token_lists(separator) if kind == FeatureType.TOKEN_SEQ else column.number_lists(separator)
         if self._are_histories and source == FeatureSource.INTERACTION and name.endswith(config["LIST_SUFFIX"]):
             lists = [values[-self.max_item_list_len :] for values in lists]  # RecBole minds no limit here

@@ -170,7 +170,7 @@ def read_interactions(path: Path, session: str, item: str, time: str, min_item_c
     values = read_columns(path, "\t", None, (session, item, time))
     who, what, when = (Column(path, name, values[name], is_needed=True) for name in (session, item, time))
     events: dict[str, list[tuple[float, int, str]]] = {}
-    for row, (user, token, moment) in enumerate(zip(who.tokens(), what.tokens(), when.numbers().tolist(), strict=True)):
+    for row, (user, token, moment) in enumerate(zip(who.tokens(), what.tokens(), when.moments().tolist(), strict=True)):
         events.setdefault(user, []).append((moment, row, check_token(token, f"{path}, line {row + 2}")))
     counts = Counter(values[item])
     ordered = sorted((sorted(found) for found in events.values()), key=lambda found: found[-1][:2])

@@ -11,6 +11,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -149,7 +150,7 @@ class Column(NamedTuple):
         return values
 
     def numbers(self) -> np.ndarray:
-        """float64; int64 where all are whole and float64 would merge some; NaN where nothing stands."""
+        """float64; NaN where nothing stands."""
         self._check_missing("float")
         for row, value in enumerate(self.values):
             if value and not _NUMBER.fullmatch(value):
@@ -158,12 +159,29 @@ class Column(NamedTuple):
         beyond = np.flatnonzero(np.abs(numbers) > _LARGEST)
         if len(beyond):
             raise self.refuse(int(beyond[0]), f"a number up to {_LARGEST:.2g}")
-        if (np.abs(numbers) > 2**53).any():
-            try:
-                return np.array(list(map(int, self.values)), dtype=np.int64)
-            except (ValueError, OverflowError):
-                pass
         return numbers
+
+    def moments(self) -> np.ndarray:
+        """As `numbers`, to be ordered by; exact where float64 would merge some: int64, or objects of Decimal.
+
+        Only numbers of more than 15 digits are merged: nanoseconds, whole or as a fraction of seconds.
+        """
+        numbers = self.numbers()
+        is_long = max(map(len, self.values)) > 15 and "" not in self.values
+        if not is_long or len(np.unique(numbers)) == len(set(self.values)):
+            return numbers
+        try:
+            return np.array(list(map(int, self.values)), dtype=np.int64)
+        except (ValueError, OverflowError):
+            return np.array(list(map(Decimal, self.values)), dtype=object)
+
+    def keys(self) -> np.ndarray:
+        """As `tokens`, each once: rows are found by them."""
+        tokens, lines = self.tokens(), {}
+        for row, token in enumerate(self.values):
+            if lines.setdefault(token, row) != row:
+                raise self.refuse(row, f"each name once: line {lines[token] + 2} has it")
+        return tokens
 
     def token_lists(self, separator: str) -> list[np.ndarray]:
         """Lists of tokens."""

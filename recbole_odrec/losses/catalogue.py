@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from recbole_odrec.errors import UserError
+
 # Numbers of a block: what stays in a processor's cache; on an accelerator at least and at most.
 _CPU_BLOCK, _DEVICE_BLOCKS = 1 << 19, (1 << 22, 1 << 26)
 
@@ -157,7 +159,7 @@ class _FusedLoss(torch.autograd.Function):
                     of_added[rows] = gradient.gather(1, added_items[rows]).to(added.dtype)
         # Only where it costs nothing: on an accelerator the check would wait for the device.
         if teacher_scores is not None and soft.device.type == "cpu" and not soft.isfinite():
-            raise ValueError(
+            raise UserError(
                 "teacher scores hold NaN or infinity, or the student's do: one of them diverged; train it with a "
                 "smaller step."
             )

@@ -54,8 +54,7 @@ class ResumableTrainer(Trainer):
         self.best_epoch = -1
         decay = config["average_decay"] or 0.0  # absent from the configurations of RecBole's own models
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
-        self._item_fingerprint = ""
-        self._validates = True
+        self._item_fingerprint, self._validates = "", True
         self._step, self._steps_an_epoch = 0, 1
         # A refit repeats the first epochs of the schedule that selected them.
         self.scheduled_epochs = self.epochs
@@ -116,7 +115,8 @@ class ResumableTrainer(Trainer):
             return self.best_valid_score, self.best_valid_result
 
         def after_validation(epoch: int, score: float) -> None:
-            if saved and (epoch + 1) % self.config["save_step"] == 0:
+            is_last = epoch + self.eval_step >= self.epochs or self.cur_step > self.stopping_step
+            if saved and (is_last or (epoch + 1) % self.config["save_step"] == 0):
                 self._save_last(epoch)
             if callback_fn:
                 callback_fn(epoch, score)

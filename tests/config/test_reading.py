@@ -264,6 +264,27 @@ def test_any_words_are_read_or_refused_in_one_line(words: list[str]) -> None:
     assert run.given.get("epochs") == (int(asked.keys[-1].partition("=")[2]) if asked.keys else None)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 1\nseed: 2\nepochs: 3\n", "`epochs` stands there twice, again in line 3"),
+        ("eval_args: {order: TO, order: RO}\n", "`order` stands there twice, again in line 1"),
+        ("5: 3\n", "unknown key `5` for ODRec."),
+        ("on: 3\n", "unknown key `True` for ODRec."),
+        ("teachers: [{model: SASRecTeacher, 5: 1}]\n", "unknown key `5` for SASRecTeacher."),
+    ],
+)
+def test_a_key_is_a_word_and_stands_once(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "given.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        resolve("ODRec", "ml-small", [str(tmp_path / "given.yaml")])
+
+
+def test_keys_that_are_merged_in_are_none_given_twice(tmp_path: Path) -> None:
+    (tmp_path / "given.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
+    assert read_yaml(tmp_path / "given.yaml") == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
+
+
 def test_a_teacher_hears_only_words(small_config: Callable[..., Config]) -> None:
     student = resolve("ODRec", "ml-100k", config_dict={"wandb_project": CODE})
     assert resolve_teacher(student, "SASRecTeacher", {}).values["wandb_project"] == CODE

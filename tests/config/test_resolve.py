@@ -223,7 +223,7 @@ def test_keys_of_the_version_before_say_how_they_are_written_now(
 
 
 @pytest.mark.parametrize(
-    "old", [{"second_teacher": "GRU4RecTeacher"}, {"teacher_weights": [1, 2]}, {"n_teachers": "a"}]
+    "old", [{"second_teacher": "GRU4RecTeacher"}, {"teacher_weights": [1, 2]}, {"n_teachers": "a"}, {"n_teachers": 0}]
 )
 def test_an_old_key_of_no_sense_is_not_written_as_another_list(old: dict[str, Any]) -> None:
     """A list without the teacher that was asked for would be the wrong advice."""

@@ -37,6 +37,10 @@ def _refused(model: str, values: dict[str, Any]) -> str:
         ({"stopping_step": -1}, "stopping_step=-1, expected a whole number from 0"),
         ({"worker": -1}, "worker=-1, expected a whole number from 0"),
         ({"nproc": 2}, "nproc=2, expected 1: a run is one process"),
+        (
+            {"learner": "sparse_adam"},
+            "learner='sparse_adam', expected one of adam, adamw, sgd",
+        ),  # no model has its gradients
         ({"learner": "nosuch"}, "learner='nosuch', expected one of adam, adamw, sgd"),
         ({"state": "LOUD"}, "state='LOUD', expected one of debug, info"),
         ({"encoding": "utf-9"}, "encoding='utf-9', expected an encoding that Python knows"),

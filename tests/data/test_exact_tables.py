@@ -149,6 +149,29 @@ def test_rows_follow_times_that_32_bits_cannot_tell_apart(tmp_path: Path, model:
         np.testing.assert_array_equal(parts[2].inter_feat["timestamp_list"][0].numpy(), expected)
 
 
+@pytest.mark.parametrize("model", ["GRU4RecTeacher", "GRU4Rec"])
+@pytest.mark.parametrize(
+    "moments",
+    [
+        [str(2**53 - 3 + at) for at in range(5)],
+        [f"{EPOCH * 10**9 + at}{'.0' * (at == 2)}" for at in range(5)],
+        [f"{EPOCH}.00000000{at}" for at in range(5)],
+        [str(2**63 + at) for at in range(5)],
+        ["1.7e18", *(str(EPOCH * 10**9 + at) for at in range(1, 5))],
+    ],
+)
+def test_rows_follow_times_that_64_bits_cannot_tell_apart(tmp_path: Path, model: str, moments: list[str]) -> None:
+    """Nanoseconds as whole numbers and as fractions, mixed, beyond 2**53 and 2**63."""
+    write(tmp_path, [("u", f"i{at}", moments[at]) for at in (3, 1, 4, 0, 2)])
+    config = config_of(model, tmp_path)
+    parts = baseline_dataset(config).build() if model == "GRU4Rec" else SessionDataset(config).build()
+    items = [f"i{at}" for at in range(5)]
+    assert sorted(row for part in parts for row in rows_of(part)) == [
+        ("u", tuple(items[:end]), items[end]) for end in range(1, 5)
+    ]
+    assert float(parts[2].inter_feat["timestamp"][0]) == np.float32(float(moments[4]))
+
+
 @pytest.mark.parametrize("split", [{"RS": [0.6, 0.2, 0.2]}, {"TS": [0.6, 0.2, 0.2]}])
 @pytest.mark.parametrize("model", ["BPR", "GRU4RecTeacher"])
 def test_splits_by_time_cut_between_exact_times(tmp_path: Path, model: str, split: dict) -> None:
@@ -213,6 +236,7 @@ def test_headers_say_what_a_column_is(tmp_path: Path, header: str, message: str)
         ("item_id\tprice\na\t2\n", "line 1: column `item_id`, expected `name:type`"),
         ("item_id:token\tprice:float\n\t2\n", "line 2: `item_id` is empty, expected a token"),
         ("item_id:token\tprice:float\n[PAD]\t2\n", r"line 2: `item_id` is `\[PAD\]`, expected another name"),
+        ("item_id:token\tprice:float\na\t2\nb\t3\na\t4\n", "line 4: `item_id` is `a`, expected each name once: line 2"),
         ("item_id:token\tprix:float\na\t2\n", "line 1: no column `price`, found `item_id`, `prix`"),
     ],
 )

@@ -117,3 +117,21 @@ def test_a_script_that_resumes_from_the_best_file_goes_on_after_the_last_epoch(s
     trainer.last_file.unlink()
     with pytest.raises(UserError, match=r"best.pth is no checkpoint of a model: its `training` is missing"):
         again.resume_checkpoint(trainer.saved_model_file)
+
+
+@pytest.mark.parametrize(("words", "n_epochs"), [({"epochs": 3}, 3), ({"epochs": 30, "stopping_step": 0}, None)])
+def test_the_last_epoch_is_kept_whatever_save_step_is(small_config, words: dict, n_epochs: int | None) -> None:
+    """More than there are epochs, or than early stopping leaves: what is kept is complete, and so is its history."""
+    config = small_config("SASRecTeacher", save_step=40, learning_rate=0.01, **words)
+    train_data, valid_data, _ = data_preparation(config, create_dataset(config))
+    loader = SessionWindowLoader(config, train_data._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], "SASRecTeacher")(
+        config, get_model("SASRecTeacher")(config, loader._dataset)
+    )
+    trainer.fit(loader, valid_data)
+    n_epochs = n_epochs or len(trainer.loss_history)
+    assert n_epochs < 30, "it has not stopped early"
+    assert checkpoint.load(trainer.last_file)["epoch"] == n_epochs - 1
+    assert checkpoint.load(trainer.last_file)["loss_history"] == trainer.loss_history
+    trainer.resume()
+    assert trainer.is_complete
