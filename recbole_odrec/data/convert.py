@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from recbole_odrec.data.session_file import N_GIVEN
+from recbole_odrec.data.session_file import N_GIVEN, is_written_list
 from recbole_odrec.data.session_sources import Session, SourceSessions
+from recbole_odrec.data.table_reader import quoted
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import written_together
 
@@ -76,10 +77,17 @@ def write_benchmark(
         The files.
 
     Raises:
-        UserError: a name that would lie elsewhere, or the system refuses to write there; then no file is.
+        UserError: a name that would lie elsewhere, items that keep the marks of a written list, or the system refuses
+            to write there; then no file is.
     """
     if name in ("", ".", "..") or not name.isprintable() or any(mark in name for mark in "/\\"):
         raise UserError(f"--name {name!r}, expected the plain name of a folder below {folder}.")
+    for part, source in zip(PARTS, split, strict=True):
+        if all(map(is_written_list, source.sessions)):  # prefix rows and the .item would hide it from the reader
+            raise UserError(
+                f"every {part} session is written like {quoted(' '.join(source.sessions[-1]))}; expected items without "
+                "brackets and commas."
+            )
     names, first = [f"{name}.{part}.inter" for part in PARTS], 1
     with written_together(folder / name) as work:
         for file, source in zip(names, split, strict=True):

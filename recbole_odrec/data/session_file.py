@@ -166,7 +166,7 @@ def _read_part(path: Path, config: Config, tokens: array, ids: dict[str, int]) -
                 )
             if PADDING in values[items_at] and PADDING in session:
                 raise value_error(path, number, items, values[items_at], f"items, and {PADDING} is no item's name")
-            is_list = is_list and _is_written_list(session)
+            is_list = is_list and is_written_list(session)
             tokens.extend([ids.setdefault(item, len(ids)) for item in session])
             starts.append(len(tokens))
     if len(starts) == 1:
@@ -186,7 +186,7 @@ def _given(path: Path, number: int, word: str) -> int:
     return int(word)
 
 
-def _is_written_list(session: Sequence[str]) -> bool:
+def is_written_list(session: Sequence[str]) -> bool:
     """Whether items look like `[1,` .. `3]` or `1,` .. `3`: a list as a programming language writes it."""
     first, last = session[0], session[-1]
     is_bracketed = first[0] in "[({\"'" and last[-1] in _CLOSING and not set(first[1:]) & _CLOSING

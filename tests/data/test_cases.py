@@ -275,3 +275,14 @@ def test_an_option_that_the_source_would_ignore_is_refused(capsys, words: tuple[
     assert convert("--name", "t", *words) == 2
     assert message in capsys.readouterr().err
     assert not Path("t").exists()
+
+
+@pytest.mark.parametrize("expand", [[], ["--expand"]])
+def test_histories_with_commas_are_refused_however_they_are_written(tmp_path: Path, capsys, expand: list[str]) -> None:
+    """Expanded, every odd token would be an item: the `.item` lists it."""
+    Path("train.txt").write_text("a b c d\n" * 20)
+    Path("test.txt").write_text("a, b,\tc\nb, c,\td\n")
+    words = ["--name=n", "--output=out", "--train_sessions=train.txt", "--test_prefixes=test.txt", "--no_progress"]
+    assert main(["convert", *words, *expand]) == 2
+    assert "every test session is written like `b, c, d`; expected items without" in capsys.readouterr().err
+    assert not Path("out").exists()

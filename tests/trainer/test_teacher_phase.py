@@ -65,13 +65,13 @@ def test_a_cached_teacher_that_is_damaged_or_another_is_trained_anew(go, caplog)
     flipped = bytearray(content["best.pth"])
     flipped[len(flipped) // 2] ^= 4
     state = checkpoint.load(folder / "best.pth")
-    narrow = {**state["state_dict"], "readout.query": torch.zeros(3)}
+    narrow = {**state["state_dict"], "item_table.weight": torch.zeros(3)}
     cases = {
         "best.pth is not a readable recbole_odrec checkpoint": ("best.pth", bytes(flipped)),
         "last.pth is not a readable recbole_odrec checkpoint": ("last.pth", content["last.pth"][:-9]),
         "is of other model than asked for": ("best.pth", {**state, "model": "GRU4RecTeacher"}),
         "is of other items than asked for": ("best.pth", {**state, "items": "0" * 12}),
-        "is of another model: its weight `readout.query` is [3] of ": (
+        "is of another model: its weight `item_table.weight` is [3] of ": (
             "best.pth",
             {**state, "state_dict": narrow},
         ),
