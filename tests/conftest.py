@@ -12,6 +12,7 @@ import recbole
 import torch
 from hypothesis import settings
 from recbole.config import Config
+from torch.utils.tensorboard import SummaryWriter
 
 import recbole_odrec  # noqa: F401  # registers with RecBole
 from recbole_odrec.config import make_config
@@ -57,8 +58,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """RecBole writes `log/` and `saved/` into the working directory; its random state is global."""
+    """RecBole writes `log/` and `saved/` into the working directory; its random state is global.
+
+    TensorBoard's thread writes after a test is over, when the working directory is another.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("recbole.utils.utils.SummaryWriter", lambda folder: SummaryWriter(str(Path(folder).resolve())))
     torch.manual_seed(0)
     return tmp_path
 
