@@ -16,9 +16,11 @@ _MODE = re.compile(r"full|labeled|(?:uni|pop)[1-9]\d*")
 _MODES = Rule(
     lambda value: isinstance(value, str) and _MODE.fullmatch(value) is not None, "full, labeled, uniN or popN"
 )
+_LISTED = list_of(NOT_NEGATIVE, "", 3)
+_SHARES = Rule(lambda value: _LISTED.holds(value) and value[0] > 0, "three shares, the first above 0")
 _SPLITS = {
-    "RS": list_of(NOT_NEGATIVE, "three shares", 3),
-    "TS": list_of(NOT_NEGATIVE, "three shares", 3),
+    "RS": _SHARES,
+    "TS": _SHARES,
     "LS": word("valid_and_test", "valid_only", "test_only"),
 }
 EVAL_ARGS = {
@@ -28,7 +30,7 @@ EVAL_ARGS = {
             and len(value) == 1
             and all(kind in _SPLITS and _SPLITS[kind].holds(how) for kind, how in value.items())
         ),
-        "{'LS': 'valid_and_test', 'valid_only' or 'test_only'}, or {'RS': three shares} or {'TS': three shares}",
+        "{'LS': 'valid_and_test', 'valid_only' or 'test_only'}, or {'RS' or 'TS': three shares, the first above 0}",
     ),
     "group_by": NOTHING | word("user", "none", any_case=True),
     "order": word("RO", "TO"),
@@ -38,7 +40,7 @@ _METRICS = {name: kind.__name__ for name, kind in metrics_dict.items()}
 _WITHOUT_CUTOFF = {"auc", "gauc", "mae", "rmse", "logloss"}  # each one number, whatever topk is
 
 
-def check_evaluation(values: Mapping[str, Any], is_sequential: bool) -> None:
+def check_evaluation(values: Mapping[str, Any], is_ours: bool, is_sequential: bool) -> None:
     """Refuses what cannot be evaluated so, or not together.
 
     Raises:
@@ -49,6 +51,9 @@ def check_evaluation(values: Mapping[str, Any], is_sequential: bool) -> None:
             require(
                 rule.holds(values["eval_args"][key]), f"{key} in eval_args", values["eval_args"][key], rule.expected
             )
+    mode = values["eval_args"].get("mode", "full")
+    if is_ours and "labeled" in (mode.values() if isinstance(mode, dict) else [mode]):
+        raise UserError(f"mode in eval_args={mode!r}, expected full, uniN or popN: models that rank read no labels.")
     split, group_by = values["eval_args"].get("split") or {}, values["eval_args"].get("group_by", "user")
     if "RS" not in split and split:
         require(str(group_by) == "user", "group_by in eval_args", group_by, f"user: {split} splits each user's rows")

@@ -129,6 +129,7 @@ def _written_out(entries: Any, dataset: str, of_every_one: Mapping[str, Any]) ->
             if shared:
                 raise UserError(f"teacher {number} cannot differ in {', '.join(shared)}: leave it to the run itself.")
             model = entry.get("model", "SASRecTeacher")
+            require(model != "ODRec", f"model of teacher {number}", model, "another model: ODRec is the student")
             known = known_keys(model, dataset)
             own = {key: value for key, value in of_every_one.items() if key in known}
             written.append({"model": model, **own, **entry})

@@ -163,7 +163,7 @@ def check_values(values: Mapping[str, Any], is_ours: bool, is_sequential: bool) 
         )
     names = [values[key] for key in _NAMES] + [values["ITEM_ID_FIELD"] + values["LIST_SUFFIX"]]
     require(len(set(names)) == len(names), ", ".join(_NAMES), names, "names of their own, a list's included")
-    check_evaluation(values, is_sequential)
+    check_evaluation(values, is_ours, is_sequential)
 
 
 def check_effects(given: Mapping[str, Any], defaults: Mapping[str, Any], is_ours: bool) -> None:

@@ -127,6 +127,16 @@ class ExactTables(Dataset):
             lists, self.field2seqlen[name] = [values[:limit] for values in lists], min(limit, self.field2seqlen[name])
         return lists
 
+    def _filter_inter_by_user_or_item(self) -> None:
+        """As RecBole's, which does it without a word."""
+        before = len(self.inter_feat)
+        super()._filter_inter_by_user_or_item()
+        if len(self.inter_feat) < before:
+            self.logger.warning(
+                f"{before - len(self.inter_feat):,} of {before:,} interactions are left out: .user or .item does not "
+                "list their user or item (filter_inter_by_user_or_item=False keeps them)."
+            )
+
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         super()._load_inter_feat(token, dataset_path)
         if self._are_histories:

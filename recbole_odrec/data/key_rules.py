@@ -121,6 +121,8 @@ def _check_session_keys(config: Config) -> None:
         others = set(columns or ()) - ({user, item, items, N_GIVEN} if suffix == "inter" else set())
         if others:
             raise _refusal(config, f"load_col of .{suffix}", sorted(others), "whole sessions hold nothing but items")
+        if suffix == "inter" and columns and items not in columns:
+            raise UserError(f"load_col of .inter leaves `{items}` out, which is needed: load it.")
 
 
 def _refusal(config: Config, key: str, value: Any, why: str) -> UserError:

@@ -125,6 +125,7 @@ def test_the_users_teachers_go_over_what_the_recipe_says_of_every_teacher() -> N
         ([], "teachers=[], expected a list"),
         ([3], "teachers=[3], expected a list"),
         ([{"model": 3}], "model of teacher 1=3, expected a word"),
+        ([{}, {"model": "ODRec"}], "model of teacher 2='ODRec', expected another model: ODRec is the student"),
         ([{}, {"model": "SASRecTeach"}], "no model named `SASRecTeach` (did you mean `SASRecTeacher`?)"),
         ([{"weight": 0}], "weight of teacher 1=0, expected a number above 0"),
         ([{}, {"weight": True}], "weight of teacher 2=True, expected a number above 0"),

@@ -72,6 +72,10 @@ def _refused(model: str, values: dict[str, Any]) -> str:
             "mode in eval_args='uni', expected full, labeled, uniN or popN",
         ),
         (
+            {"eval_args": {"order": "TO", "split": {"RS": [0, 0, 0]}}},
+            "split in eval_args={'RS': [0, 0, 0]}, expected {'LS': 'valid_and_test'",
+        ),
+        (
             {"eval_args": {"order": "TO", "split": {"LS": "valid_and_tests"}}},
             "split in eval_args={'LS': 'valid_and_tests'}, expected {'LS': 'valid_and_test'",
         ),
@@ -130,6 +134,7 @@ def test_a_value_that_no_run_can_honour_is_refused_for_every_model(values: dict[
         ({"learning_rate_decay": "cosine"}, "learning_rate_decay='cosine', expected one of none, linear"),
         ({"score_dtype": "float16"}, "score_dtype='float16', expected one of float32, bfloat16, auto"),
         ({"fused_loss": True}, "unknown key `fused_loss` for SASRecTeacher"),
+        ({"eval_args": {"order": "TO", "mode": "labeled"}}, "mode in eval_args='labeled', expected full, uniN or popN"),
     ],
 )
 def test_our_models_ask_for_more(values: dict[str, Any], message: str) -> None:

@@ -248,6 +248,21 @@ def test_an_item_file_is_checked_like_any_other(tmp_path: Path, item_file: str, 
         SessionDataset(config_of("GRU4RecTeacher", tmp_path, load_col=columns))
 
 
+@pytest.mark.parametrize("model", ["GRU4RecTeacher", "SASRec"])
+def test_interactions_that_the_item_file_leaves_out_are_counted_aloud(tmp_path: Path, caplog, model: str) -> None:
+    """RecBole drops them without a word."""
+    write(tmp_path, [("u", item, str(at)) for at, item in enumerate("abcab")])
+    (tmp_path / "t" / "t.item").write_text("item_id:token\na\nb\n")
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
+    dataset = baseline_dataset(config_of(model, tmp_path, load_col=columns))
+    assert dataset.inter_num == 4
+    assert "1 of 5 interactions are left out: .user or .item does not list" in caplog.text
+    caplog.clear()
+    kept = baseline_dataset(config_of(model, tmp_path, load_col=columns, filter_inter_by_user_or_item=False))
+    assert kept.inter_num == 5
+    assert not caplog.text
+
+
 def test_a_missing_price_is_the_mean_price_and_a_missing_word_is_padding(tmp_path: Path) -> None:
     """As RecBole has it."""
     write(tmp_path, [("u", item, str(at)) for at, item in enumerate("abc")])

@@ -181,6 +181,13 @@ def test_keys_without_effect_on_whole_sessions_are_refused(key: str, value: obje
     assert "\n" not in str(error.value)
 
 
+def test_columns_to_load_hold_the_items_of_whole_sessions() -> None:
+    write_parts([f"s\t{' '.join(session)}" for session in SESSIONS], HEADER.rpartition("\t")[0])
+    config = make_config("GRU4RecTeacher", "t", config_dict={**FILES, "load_col": {"inter": ["session_id"]}})
+    with pytest.raises(UserError, match=r"load_col of \.inter leaves `item_id_list` out, which is needed"):
+        SessionDataset(config)
+
+
 @pytest.mark.parametrize(
     "values",
     [
