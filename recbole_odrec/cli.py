@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -216,7 +217,7 @@ _COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    """Runs one command; returns the exit code: 0, 2 for bad input, 130 when interrupted, 141 where nobody reads on."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words.pop(0) if words[:1] and not words[0].startswith("-") else "train"
     if command == "help" or (command == "train" and {"--help", "-h"} & set(words)):
@@ -226,6 +227,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command not in _COMMANDS:
             raise UserError(f"no command `{command}`{did_you_mean(command, _COMMANDS)}: {', '.join(_COMMANDS)}.")
         _COMMANDS[command](words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `.. | head`, as other commands end there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        return 141
     except UserError as error:
         sys.stderr.write(f"recbole_odrec: {error}\n")
         return 2

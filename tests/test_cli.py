@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +90,16 @@ def test_recboles_spellings_are_understood() -> None:
     assert parse_train_arguments([]) == ("ODRec", "ml-100k", [], [], False)
     with pytest.raises(UserError):
         parse_train_arguments(["--epochs"])
+
+
+def test_a_reader_that_stops_is_no_error() -> None:
+    """`recbole-odrec keys | head -1`"""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "recbole_odrec", "keys"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_help_names_the_options(capsys) -> None:
