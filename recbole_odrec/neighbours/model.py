@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from recbole_odrec.data.head_tail import training_counts
 from recbole_odrec.data.session_dataset import SessionDataset
-from recbole_odrec.data.window_loader import NEXT_ITEMS
+from recbole_odrec.data.window_loader import NEXT_ITEMS, window_cases
 from recbole_odrec.losses import ItemShares, mix_
 from recbole_odrec.model.candidates import scores_of_candidates
 from recbole_odrec.model.session_recommender import TrainingCases
@@ -215,8 +215,8 @@ class NeighbourModel(SequentialRecommender):
         item_repr = torch.zeros(*item_seq.shape, 1, device=item_seq.device)
         if NEXT_ITEMS not in interaction:
             return TrainingCases(ones, interaction[self.POS_ITEM_ID], ones, item_repr, shares=(self.shares(item_seq),))
-        next_items = interaction[NEXT_ITEMS]
-        row, position = next_items.nonzero(as_tuple=True)
+        next_items, case = interaction[NEXT_ITEMS], window_cases(interaction)
+        row, position = case // next_items.shape[1], case % next_items.shape[1]
         is_prefix = torch.arange(item_seq.shape[1], device=item_seq.device) <= position.unsqueeze(1)  # [C, L]
         case_repr = torch.ones(len(row), 1, device=item_seq.device)
         shares = self.shares(item_seq[row] * is_prefix)
