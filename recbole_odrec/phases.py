@@ -12,6 +12,7 @@ from recbole.config import Config
 from recbole.utils import init_seed
 from torch import Tensor
 
+from recbole_odrec.data.eval_loader import lost_targets
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
 from recbole_odrec.files import write_atomically, write_json
@@ -44,6 +45,9 @@ def start_logging(config: Config, train_data: Any, valid_data: Any, test_data: A
     log.info(config, extra=FILE_ONLY)
     log.info(train_data._dataset, extra=FILE_ONLY)
     log.info(data_lines(config, train_data, valid_data, test_data))
+    for part, loader in (("validation", valid_data), ("test", test_data)):
+        if n_lost := lost_targets(loader):
+            log.warning(f"exclude_seen=True: {n_lost:,} {part} targets stand in their own history and cannot be found.")
     for key, reason in (config["decided"] or {}).items():
         log.info(f"{key}: {reason}")
     if not is_quick_in_bfloat16(config["device"]):

@@ -150,6 +150,7 @@ def model_keys(model: str) -> set[str]:
 _TRAINING_KEYS = {
     *("learning_rate", "weight_decay", "learner", "train_batch_size", "epochs", "stopping_step", "valid_metric"),
     *("MAX_ITEM_LIST_LENGTH", "enable_amp", "fused_loss", "bucket_by_length", "refit_epochs", "seed"),
+    "exclude_seen",
 }
 
 

@@ -61,6 +61,8 @@ def check_evaluation(values: Mapping[str, Any], is_ours: bool, is_sequential: bo
         order = values["eval_args"].get("order", "none given, which is RO to RecBole")
         require(order == "TO", "order in eval_args", order, "TO: a sequential model learns from the order of time")
         require(values["repeatable"] is True, "repeatable", values["repeatable"], "True: sessions repeat items")
+        if values.get("exclude_seen") and mode not in ("full", {"valid": "full", "test": "full"}):
+            raise UserError(f"exclude_seen=True needs mode full in eval_args, not {mode!r}: samples are few.")
     metrics = [values["metrics"]] if isinstance(values["metrics"], str) else values["metrics"]
     for name in metrics:
         if name.lower() not in _METRICS:

@@ -16,7 +16,10 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.parsing import require
 
 # Both phases must agree on these: the rows, the metric that selects, where things go.
-_SHARED_KEYS = ("MAX_ITEM_LIST_LENGTH", "eval_args", "metrics", "topk", "valid_metric", "eval_batch_size", "repeatable")
+_SHARED_KEYS = (
+    *("MAX_ITEM_LIST_LENGTH", "eval_args", "metrics", "topk", "valid_metric", "eval_batch_size", "repeatable"),
+    "exclude_seen",
+)
 
 _PARTS = list_of(TEXT, "parts of your own, such as ['my_module:MyTable']")
 

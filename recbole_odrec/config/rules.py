@@ -87,7 +87,7 @@ RULES: dict[str, Rule] = _by_key(
     (word("float32", "bfloat16", "auto"), "score_dtype"),
     # --- evaluation
     (table(ANYTHING, f"of {', '.join(EVAL_ARGS)}", *EVAL_ARGS), "eval_args"),
-    (FLAG, "repeatable valid_metric_bigger"),
+    (FLAG, "repeatable valid_metric_bigger exclude_seen"),
     (whole(1) | list_of(whole(1), "whole numbers from 1"), "topk"),
     (TEXT | list_of(TEXT, "metrics"), "metrics"),
     (TEXT, "valid_metric"),

@@ -16,6 +16,8 @@ from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader
 from torch import Tensor
 
+from recbole_odrec.data.seen_items import SeenItems
+
 SCORE_BYTES = 600_000_000  # of one block of scores on a CPU
 _ROWS_ON_GPU = 4096  # RecBole's default: small blocks leave a GPU idle
 
@@ -38,9 +40,11 @@ class BoundedEvalLoader(FullSortEvalDataLoader):
         sorts: whether rows come longest first and each batch is as wide as its own longest, for a model that scores a
             row alike at any width; in the data set's order otherwise.
         order: int64 [R], positions in the data set of the rows as they come; None in the data set's order.
+        seen: what is left out of each row's ranking; None leaves nothing out, as RecBole's sequential loader does.
     """
 
     sorts = False
+    seen: SeenItems | None = None
 
     def _init_batch_size_and_step(self) -> None:
         self.step = rows_at_once(self.config, self._dataset.item_num)
@@ -59,9 +63,21 @@ class BoundedEvalLoader(FullSortEvalDataLoader):
         for first in range(0, len(rows), self.step):
             yield self.collate_fn(rows[first : first + self.step])
 
+    def collate_fn(self, index: Any) -> tuple:
+        interaction, _, *targets = super().collate_fn(index)
+        return interaction, None if self.seen is None else self.seen.of(index), *targets
 
-def bounded(loader: Any) -> Any:
+
+def bounded(loader: Any, seen: SeenItems | None = None) -> Any:
     """The same rows in batches of bounded size; what does not rank all items for sequences is returned as it is."""
     if not isinstance(loader, FullSortEvalDataLoader) or not loader.is_sequential:
         return loader
-    return BoundedEvalLoader(loader.config, loader._dataset, loader._sampler)
+    loader = BoundedEvalLoader(loader.config, loader._dataset, loader._sampler)
+    loader.seen = seen
+    return loader
+
+
+def lost_targets(loader: Any) -> int:
+    """How many rows' targets are left out of their own ranking."""
+    seen = getattr(loader, "seen", None)
+    return 0 if seen is None else seen.n_among(loader._dataset.inter_feat[loader.iid_field])

@@ -12,6 +12,7 @@ from recbole.evaluator.register import metrics_dict
 from recbole.utils import init_seed
 
 from recbole_odrec.data.eval_loader import bounded
+from recbole_odrec.data.seen_items import seen_items
 from recbole_odrec.data.table_reader import one_line
 from recbole_odrec.errors import UserError
 
@@ -37,7 +38,11 @@ def prepare(config: Config, make_dataset: Callable[[Config], Dataset], tests: bo
     _check_catalogue(config, dataset.item_num - 1)
     parts = {"training": train_data, "validation": valid_data, "test": test_data}
     _check_parts(config, {name: len(part._dataset) for name, part in parts.items()}, tests)
-    return train_data, bounded(None if config["refit_epochs"] else valid_data), bounded(test_data if tests else None)
+    seen = [None] * 3
+    if config["exclude_seen"] and train_data.is_sequential:  # RecBole's other models leave them out in any case
+        seen = seen_items(config, [part._dataset for part in parts.values()])
+    valid_data = bounded(None if config["refit_epochs"] else valid_data, seen[1])
+    return train_data, valid_data, bounded(test_data if tests else None, seen[2])
 
 
 def _check_catalogue(config: Config, n_items: int) -> None:

@@ -32,13 +32,14 @@ class TopKCollector(Collector):
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
         n_rows, n_items = scores_tensor.shape
-        ranked = scores_tensor.topk(max(self.topk), dim=1).indices  # [B, k]
+        best, ranked = scores_tensor.topk(max(self.topk), dim=1)  # [B, k]
         if self.register.need("rec.items"):
             self.data_struct.update_tensor("rec.items", ranked)
         if self.register.need("rec.topk"):
             wanted = torch.arange(n_rows, device=ranked.device).unsqueeze(1) * n_items + ranked
             targets = (positive_u * n_items + positive_i).to(ranked.device).sort().values
             is_target = targets[torch.searchsorted(targets, wanted).clamp(max=len(targets) - 1)] == wanted
+            is_target &= best > -torch.inf  # what is left out fills a list that is longer than the rest
             # One that is given twice counts once; as a sum, for which nobody has to wait.
             is_new = torch.ones_like(targets, dtype=torch.int32)
             is_new[1:] = targets[1:] != targets[:-1]
