@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,14 +24,14 @@ from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.data.table_reader import one_line
 from recbole_odrec.errors import UserError
 from recbole_odrec.losses import CatalogueCrossEntropy
-from recbole_odrec.phases import build_model, finish, phase_report, start_logging
+from recbole_odrec.phases import OnValidation, build_model, finish, phase_report, start_logging
 from recbole_odrec.preflight import preflight
 from recbole_odrec.run_folder import identify, new_run_folder
 from recbole_odrec.trainer.finite import watch
 from recbole_odrec.trainer.topk_collector import TopKCollector
 
 
-def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
+def run_baseline(config: Config, tests: bool, on_validation: OnValidation | None = None) -> dict[str, Any]:
     """A RecBole model with RecBole's own data set, loaders and trainer, reported as ours are."""
     identity = identify(config)
     train_data, valid_data, test_data = prepare(config, baseline_dataset, tests)
@@ -47,7 +48,8 @@ def run_baseline(config: Config, tests: bool) -> dict[str, Any]:
     trainer.saved_model_file = str(run_dir / "best.pth")
     trainer.epochs = config["refit_epochs"] or trainer.epochs
     start = perf_counter()
-    trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
+    callback = partial(on_validation, run_dir) if on_validation else None
+    trainer.fit(train_data, valid_data, show_progress=config["show_progress"], callback_fn=callback)
     seconds, best_epoch = perf_counter() - start, None
     if Path(trainer.saved_model_file).is_file():
         # RecBole pickles its Config; this file is the one that this very run has just written.

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import NamedTuple
 
-from recbole_odrec.arguments import CommandParser
+from recbole_odrec.arguments import CommandParser, parse_train_arguments
 from recbole_odrec.errors import UserError, did_you_mean
 
 USAGE = """\
 usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDER]] [--key=value ...]
        recbole-odrec train --model=MODEL --dataset=DATASET ...
+       recbole-odrec tune --model=MODEL --dataset=DATASET [--trials N] [--space FILE] [--key=value ...]
        recbole-odrec summary [--full] saved/*/result.json
        recbole-odrec keys
        recbole-odrec convert --name NAME --train_sessions FILE --test_prefixes FILE
@@ -33,51 +33,6 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
 Precedence: --key=value, then --config_files, then the property files.
 """
 
-# Words that RecBole's own script takes with a blank as well as with `=`.
-_SPELLINGS = {"-m": "--model", "-d": "--dataset", "--model": "--model", "--dataset": "--dataset"}
-_WITH_BLANK = {**_SPELLINGS, "--config_files": "--config_files"}
-
-
-class TrainArguments(NamedTuple):
-    """What `train` was asked to do."""
-
-    model: str
-    dataset: str
-    config_files: list[str]
-    keys: list[str]
-    resume: bool | str
-
-
-def parse_train_arguments(words: Sequence[str]) -> TrainArguments:
-    """Reads RecBole-style arguments; a word RecBole would drop without an error is an error here.
-
-    Raises:
-        UserError: the word, and how it is written.
-    """
-    options = {"--model": "ODRec", "--dataset": "ml-100k", "--config_files": ""}
-    keys: list[str] = []
-    resume: bool | str = False
-    pending = list(words)
-    while pending:
-        word = pending.pop(0)
-        name, equals, value = word.partition("=")
-        if name in _WITH_BLANK:
-            if not equals:
-                if not pending or pending[0].startswith("-"):
-                    raise UserError(f"{name} needs a value: {_WITH_BLANK[name]}=VALUE.")
-                value = pending.pop(0)
-            options[_WITH_BLANK[name]] = value
-        elif name == "--resume":
-            if equals and not value:
-                raise UserError("--resume= names no run folder: --resume=RUN_FOLDER, or --resume for the newest one.")
-            resume = value if equals else True
-        elif not name.startswith("--") or not equals:
-            hint = f"--{name.lstrip('-')}={value or 'VALUE'}"
-            raise UserError(f"cannot read `{word}`: keys are written {hint}, with `=` and no blanks.")
-        else:
-            keys.append(word)
-    return TrainArguments(options["--model"], options["--dataset"], options["--config_files"].split(), keys, resume)
-
 
 def train(words: Sequence[str]) -> None:
     """`train`: runs the pipeline, prints the table and, last, the path of its result."""
@@ -88,6 +43,14 @@ def train(words: Sequence[str]) -> None:
 
     result = run(asked.model, asked.dataset, asked.config_files, arguments=asked.keys, resume=asked.resume)
     sys.stdout.write(f"\n{table(result)}\n{result['path']}\n")
+
+
+def tune(words: Sequence[str]) -> None:
+    """`tune`: searches keys by validation."""
+    with _needs("tune", "tune"):
+        from recbole_odrec.tune.command import command
+
+        command(words)
 
 
 def summary(words: Sequence[str]) -> None:
@@ -204,8 +167,14 @@ _BENCHMARKS = {
     "device": ("device_command", "bundle"),
     "browser": ("browser_command", "browser"),
 }
+# Where to go on after an interruption.
+_WAYS_ON = {
+    "train": "; a run of ours goes on with the same command and --resume",
+    "tune": "; the study goes on with the same command",
+}
 _COMMANDS = {
     "train": train,
+    "tune": tune,
     "summary": summary,
     "keys": keys,
     "convert": convert,
@@ -236,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         if command != "demo":  # stopping a server is no interruption
-            way_on = "; a run of ours goes on with the same command and --resume" if command == "train" else ""
+            way_on = _WAYS_ON.get(command, "")
             sys.stderr.write(f"recbole_odrec: interrupted{way_on}.\n")
         return 130
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from recbole_odrec.result import parameter_report, versions
 from recbole_odrec.screen import FILE_ONLY, data_lines, open_log
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.resumable import ResumableTrainer
+
+# Gets the run's folder, the epoch, its `valid_metric`.
+OnValidation = Callable[[Path, int, float], None]
 
 
 def build_model(config: Config, train_data: Any) -> Any:

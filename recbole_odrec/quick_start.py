@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from recbole_odrec.decided import build_student
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_writable, remove_temporary, writing_below
 from recbole_odrec.model.adapter import ProductTeacher
-from recbole_odrec.phases import build_model, finish, phase_report, start_logging
+from recbole_odrec.phases import OnValidation, build_model, finish, phase_report, start_logging
 from recbole_odrec.preflight import preflight
 from recbole_odrec.registry import OUR_MODELS
 from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
@@ -40,6 +41,7 @@ def run(
     arguments: Sequence[str] = (),
     resume: bool | str = False,
     tests: bool = True,
+    on_validation: OnValidation | None = None,
 ) -> dict[str, Any]:
     """Trains and evaluates one model, ours or RecBole's; ODRec's teacher too.
 
@@ -51,6 +53,8 @@ def run(
         arguments: `--key=value` words, over both.
         resume: continue the newest unfinished run of this configuration, or the run in the folder given.
         tests: evaluate on the test set; False leaves it unseen (`"test": None`).
+        on_validation: called with the run's folder, the epoch and its `valid_metric`; not for a student's teachers.
+            What it raises ends the run.
 
     Returns:
         The content of `result.json`; its own path is `result["path"]`.
@@ -65,13 +69,20 @@ def run(
         if resume:
             raise UserError(f"--resume continues {', '.join(OUR_MODELS)}; RecBole's {model} keeps no exact state.")
         with writing_below(config["checkpoint_dir"]):
-            return run_baseline(config, tests)
+            return run_baseline(config, tests, on_validation)
     run_dir, identity = find_unfinished(config, resume) if resume else None, identify(config)
     with writing_below(config["checkpoint_dir"]):
-        return _run_ours(config, run_dir, identity, resume, tests)
+        return _run_ours(config, run_dir, identity, resume, tests, on_validation)
 
 
-def _run_ours(config: Config, run_dir: Path | None, identity: dict[str, Any], resume: bool | str, tests: bool) -> dict:
+def _run_ours(
+    config: Config,
+    run_dir: Path | None,
+    identity: dict[str, Any],
+    resume: bool | str,
+    tests: bool,
+    on_validation: OnValidation | None,
+) -> dict:
     """A run of our models in this folder, or in a new one."""
     train_data, valid_data, test_data = _prepare_data(config, tests)
     teachers = _check_models(config, train_data, valid_data, test_data)
@@ -81,10 +92,13 @@ def _run_ours(config: Config, run_dir: Path | None, identity: dict[str, Any], re
     else:
         remove_temporary(run_dir)
     start_logging(config, train_data, valid_data, test_data)
+    fit = {"show_progress": config["show_progress"]}
+    if on_validation:
+        fit["callback_fn"] = partial(on_validation, run_dir)
     if config["model"] == "ODRec":
-        phases = _run_odrec(config, run_dir, train_data, valid_data, test_data, bool(resume), teachers)
+        phases = _run_odrec(config, run_dir, train_data, valid_data, test_data, bool(resume), teachers, fit)
     else:
-        phases = {"model": _run_single(config, run_dir, train_data, valid_data, test_data, bool(resume))}
+        phases = {"model": _run_single(config, run_dir, train_data, valid_data, test_data, bool(resume), fit)}
     return finish(config, run_dir, phases)
 
 
@@ -99,12 +113,12 @@ def _run_odrec(
     test_data: Any,
     resume: bool,
     teachers: list[TeacherPlan],
+    fit: dict[str, Any],
 ) -> dict:
     """Phase 1: the teacher. Phase 2: the student. Then both meet the test set, once."""
-    show_progress = config["show_progress"]
     phases, teacher = {}, None
     if teachers:
-        teacher = provide_teacher(config, train_data, valid_data, run_dir, resume, show_progress, teachers)
+        teacher = provide_teacher(config, train_data, valid_data, run_dir, resume, config["show_progress"], teachers)
     with phase_log(run_dir, "student"):
         # Seeded again: the student is the same whether its teacher was trained just now or reused.
         init_seed(config["seed"], config["reproducibility"])
@@ -114,7 +128,7 @@ def _run_odrec(
             trainer.attach_teacher(teacher.model, starts=not resume)
         if resume:
             trainer.resume()
-        trainer.fit(train_data, valid_data, show_progress=show_progress)
+        trainer.fit(train_data, valid_data, **fit)
     trainer.load_best()
     is_head = head_items(train_data._dataset)
     if teacher is not None:
@@ -126,7 +140,15 @@ def _run_odrec(
     return phases
 
 
-def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any, test_data: Any, resume: bool) -> dict:
+def _run_single(
+    config: Config,
+    run_dir: Path,
+    train_data: Any,
+    valid_data: Any,
+    test_data: Any,
+    resume: bool,
+    fit: dict[str, Any],
+) -> dict:
     """A teacher or a neighbourhood model as a recommender of its own."""
     with phase_log(run_dir, "model"):
         model = build_model(config, train_data)
@@ -134,7 +156,7 @@ def _run_single(config: Config, run_dir: Path, train_data: Any, valid_data: Any,
         init_seed(config["seed"], config["reproducibility"])
         if resume:
             trainer.resume()
-        trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
+        trainer.fit(train_data, valid_data, **fit)
     trainer.load_best()
     return phase_report(trainer, valid_data, test_data, head_items(train_data._dataset), run_dir / "model")
 

@@ -21,7 +21,7 @@ from recbole_odrec.errors import UserError
         (["--kd_wieght=0.3"], "did you mean `kd_weight`?"),
         (["--topk", "20"], "cannot read `--topk`: keys are written --topk=VALUE"),
         (["train", "topk=20"], "cannot read `topk=20`: keys are written --topk=20"),
-        (["trian"], "no command `trian` (did you mean `train`?): train, summary"),
+        (["trian"], "no command `trian` (did you mean `train`?): train, tune, summary"),
         (["summary"], "the following arguments are required: result.json; see recbole-odrec summary --help."),
         (["summary", "absent.json"], "absent.json is not the result.json of a run"),
         (["--eval_args={'mode'='full'}"], "eval_args=\"{'mode'='full'}\", expected a dictionary of split, group_by"),

@@ -32,7 +32,7 @@ LAYERS = (
     ("quick_start",),
     ("bundle",),
     ("demo",),
-    ("benchmark",),
+    ("benchmark", "tune"),
     ("cli",),
     ("__main__",),
 )

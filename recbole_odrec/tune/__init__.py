@@ -1,0 +1,1 @@
+"""`recbole-odrec tune`: a search over keys, on validation alone."""
