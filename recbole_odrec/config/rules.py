@@ -85,6 +85,7 @@ RULES: dict[str, Rule] = _by_key(
     (word("none", "linear"), "learning_rate_decay"),
     (SHARE, "average_decay item_skip_prob session_jump_prob"),
     (word("float32", "bfloat16", "auto"), "score_dtype"),
+    (word("auto") | POSITIVE, "score_memory"),
     # --- evaluation
     (table(ANYTHING, f"of {', '.join(EVAL_ARGS)}", *EVAL_ARGS), "eval_args"),
     (FLAG, "repeatable valid_metric_bigger exclude_seen"),

@@ -16,21 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.losses.added import AddedScores
 
 # Numbers of a block: what stays in a processor's cache; on an accelerator at least and at most.
 _CPU_BLOCK, _DEVICE_BLOCKS = 1 << 19, (1 << 22, 1 << 26)
-
-
-class AddedScores(NamedTuple):
-    """What is added to a few scores of each row, such as those of a session's own items (`nn.repeat`).
-
-    Attributes:
-        items: ids [B, L]; an id that occurs twice is added to twice.
-        values: [B, L], 0 where nothing is added.
-    """
-
-    items: Tensor
-    values: Tensor
 
 
 class CatalogueLoss(NamedTuple):
@@ -157,12 +146,8 @@ class _FusedLoss(torch.autograd.Function):
                 scores[rows, :n_items] = gradient.div_(n_rows)
                 if added is not None and added_items is not None and of_added is not None:
                     of_added[rows] = gradient.gather(1, added_items[rows]).to(added.dtype)
-        # Only where it costs nothing: on an accelerator the check would wait for the device.
-        if teacher_scores is not None and soft.device.type == "cpu" and not soft.isfinite():
-            raise UserError(
-                "teacher scores hold NaN or infinity, or the student's do: one of them diverged; train it with a "
-                "smaller step."
-            )
+        if teacher_scores is not None:
+            refuse_not_finite(soft)
         if needs_gradient:
             scores[:, n_items:] = 0
             ctx.gradient, ctx.of_added = scores.detach(), of_added
@@ -172,12 +157,24 @@ class _FusedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, of_total: Tensor, _of_soft: Tensor) -> tuple[Tensor | None, ...]:
-        gradient, of_added = ctx.gradient, ctx.of_added
+        gradient, of_added = scaled_(of_total, ctx.gradient, ctx.of_added)
         ctx.gradient = ctx.of_added = None
-        if of_total.device.type != "cpu" or of_total != 1:  # a pass saved in the usual case
-            gradient.mul_(of_total)
-            of_added = None if of_added is None else of_added * of_total
         return gradient, of_added, *[None] * 7
+
+
+def refuse_not_finite(soft: Tensor) -> None:
+    """Refuses a KL that is no number; only where it costs nothing: on an accelerator the check would wait for it."""
+    if soft.device.type == "cpu" and not soft.isfinite():
+        raise UserError("teacher's or student's scores hold NaN or infinity: one diverged; train it in smaller steps.")
+
+
+def scaled_(of_total: Tensor, *gradients: Tensor | None) -> list[Tensor | None]:
+    """Gradients of a total whose own gradient is `of_total`, in their place; a pass is saved in the usual case, 1."""
+    if of_total.device.type != "cpu" or of_total != 1:
+        for gradient in gradients:
+            if gradient is not None:
+                gradient.mul_(of_total)
+    return [*gradients]
 
 
 def _rows_of_block(n_rows: int, n_items: int, n_buffers: int, device: torch.device) -> int:

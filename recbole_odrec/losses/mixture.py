@@ -29,7 +29,7 @@ class ItemShares(NamedTuple):
     weight: float
 
 
-def mix_(scores: Tensor, shares: ItemShares) -> Tensor:
+def mix_(scores: Tensor, shares: ItemShares, total: Tensor | None = None) -> Tensor:
     """Scores become those of a mixture of probabilities, but for a constant of each row.
 
         softmax(result) ~ (1 - weight) softmax(scores) + weight * shares
@@ -39,6 +39,7 @@ def mix_(scores: Tensor, shares: ItemShares) -> Tensor:
     Args:
         scores: [B, N], changed in place.
         shares: of these rows.
+        total: log of each row's sum of exponentials [B], for scores that are a part of the row.
 
     Example:
         >>> import torch
@@ -48,8 +49,27 @@ def mix_(scores: Tensor, shares: ItemShares) -> Tensor:
     """
     if not shares.weight or not len(shares.rows):
         return scores
-    total = torch.cat([block.float().logsumexp(1) for block in scores.split(_ROWS_AT_ONCE)])  # [B]
-    odds = math.log(shares.weight) - math.log1p(-shares.weight)
-    before = scores[shares.rows, shares.items].float()
-    after = torch.logaddexp(before, shares.values.log() + odds + total[shares.rows])
+    if total is None:
+        total = torch.cat([block.float().logsumexp(1) for block in scores.split(_ROWS_AT_ONCE)])  # [B]
+    before = scores[shares.rows, shares.items].to(total.dtype)
+    after = torch.logaddexp(before, shares.values.log() + _log_odds(shares) + total[shares.rows])
     return scores.index_put_((shares.rows, shares.items), after.to(scores.dtype))
+
+
+def total_of_mixture(total: Tensor, shares: ItemShares) -> Tensor:
+    """The `total` [B] that rows have once `shares` are mixed in."""
+    if not shares.weight:
+        return total
+    of_row = torch.zeros_like(total).index_add_(0, shares.rows, shares.values.to(total.dtype))
+    return torch.logaddexp(total, of_row.log() + _log_odds(shares) + total)
+
+
+def shares_within(shares: ItemShares, columns: slice) -> ItemShares:
+    """Those of some columns, counted from the first of them."""
+    inside = (shares.items >= columns.start) & (shares.items < columns.stop)
+    items = shares.items[inside] - columns.start
+    return shares._replace(rows=shares.rows[inside], items=items, values=shares.values[inside])
+
+
+def _log_odds(shares: ItemShares) -> float:
+    return math.log(shares.weight) - math.log1p(-shares.weight)

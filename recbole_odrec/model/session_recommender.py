@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recbole_odrec.data.window_loader import NEXT_ITEMS, window_cases
 from recbole_odrec.errors import UserError
-from recbole_odrec.losses import AddedScores, CatalogueLoss, ItemShares, catalogue_loss
+from recbole_odrec.losses import AddedScores, CatalogueLoss, ItemShares, ScoreMemory, table_loss
 from recbole_odrec.model.candidates import scores_of_candidates
 from recbole_odrec.nn import Encoder, ItemTable, Readout, RepeatScores
 from recbole_odrec.nn.kinds import network_part
@@ -53,6 +53,7 @@ class SessionRecommender(SequentialRecommender):
     Attributes:
         item_table, encoder, readout: the parts that the configuration chooses.
         repeat: scores of repetition, None without.
+        score_memory: what the scores of a training step may take.
         reads_any_width: whether a session scores alike however far it is padded.
         gives_embeddings: whether, as a teacher, it has item embeddings for a student to start from and to recombine.
     """
@@ -69,6 +70,8 @@ class SessionRecommender(SequentialRecommender):
         network = parse(NetworkConfig, config)
         self.hidden_size = network.hidden_size
         self.score_dtype = torch.bfloat16 if config["score_dtype"] == "bfloat16" else None  # None: the weights' own
+        allowed = config["score_memory"]
+        self.score_memory = ScoreMemory(None if allowed in (None, "auto") else int(1e9 * allowed))
         self._score_buffer = ScoreBuffer()
         self.item_table = self._build("table", config, self.n_items, network.hidden_size)
         self.encoder = self._build("encoder", config, network.hidden_size, self.max_seq_length)
@@ -126,13 +129,14 @@ class SessionRecommender(SequentialRecommender):
         return None if added is None else AddedScores(self.item_table.columns_of(added.items), added.values)
 
     def catalogue_loss(self, cases: TrainingCases, **taught: Any) -> CatalogueLoss:
-        """`losses.catalogue_loss` of a batch's cases; its arguments that concern a teacher pass through."""
-        table = self.item_table
-        return catalogue_loss(
-            table.raw_scores(cases.case_repr, self.score_dtype, self._score_buffer),
-            table.columns_of(cases.pos_items),
-            self.n_items,
-            table.zero_item,
+        """`losses.table_loss` of a batch's cases; its arguments that concern a teacher pass through."""
+        return table_loss(
+            cases.case_repr,
+            self.item_table,
+            self.item_table.columns_of(cases.pos_items),
+            self.score_memory,
+            self._score_buffer,
+            self.score_dtype,
             added=self.in_columns(cases.added),
             **taught,
         )

@@ -6,6 +6,7 @@ Dimension key: B queries, N items, D embedding, M columns of raw scores, M >= N.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -80,6 +81,41 @@ class ItemTable(nn.Module, ABC):
     def rows_at(self, columns: Tensor) -> Tensor:
         """Rows of the items that stand in columns, for a device, whose ids are columns: [...] -> [..., D]."""
         return self(columns)
+
+    # ------------------------------------------------------------------ some columns alone, by slices and by indices
+
+    @property
+    def tile_step(self) -> int:
+        """Slices of columns cost least where they begin and end at multiples of it."""
+        return 1
+
+    def trained(self) -> list[Tensor]:
+        """What gets a gradient from scores: the parameters, and what trains along with them."""
+        return [*self.parameters()]
+
+    def tile_of(self, values: Sequence[Tensor], columns: slice | Tensor) -> list[Tensor]:
+        """What of `trained()`, or of tensors of the same shapes such as gradients, belongs to some columns: views."""
+        return [*values]
+
+    def tile_scores(
+        self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """`raw_scores` in some columns, by default from their rows.
+
+        Args:
+            query: [B, D].
+            columns: a slice of 0 .. N, or indices [n].
+            parts: `tile_of` what is trained; a table may also read its own parameters where those are the parts.
+            dtype: as in `raw_scores`.
+
+        Returns:
+            [B, n].
+        """
+        return product(query, self.rows_at(self._indices(columns, query.device)), dtype=dtype)
+
+    @staticmethod
+    def _indices(columns: slice | Tensor, device: torch.device) -> Tensor:
+        return columns if isinstance(columns, Tensor) else torch.arange(columns.start, columns.stop, device=device)
 
     # ------------------------------------------------------------------ what follows
 
@@ -196,6 +232,11 @@ class FrozenTable(ItemTable):
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
         """[B, D] -> [B, N], of the table's own precision when None."""
         return product(self.scale * query, self.weight, buffer, dtype or self.weight.dtype)
+
+    def tile_scores(
+        self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None
+    ) -> Tensor:
+        return product(self.scale * query, self.weight[columns], dtype=dtype or self.weight.dtype)
 
     def frozen(self, dtype: torch.dtype | None = None) -> FrozenTable:
         """The same for scores of another precision."""

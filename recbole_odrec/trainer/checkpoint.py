@@ -166,7 +166,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
 _VOLATILE = {
     *("data_path", "checkpoint_dir", "show_progress", "state", "gpu_id", "device", "log_wandb", "wandb_project"),
     *("save_step", "worker", "save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"),
-    *("teacher_cache", "recipe", "config_files", "use_gpu", "eval_batch_size"),
+    *("teacher_cache", "recipe", "config_files", "use_gpu", "eval_batch_size", "score_memory"),
 }
 
 

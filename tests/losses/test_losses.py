@@ -18,7 +18,7 @@ from recbole_odrec.losses import (
     contrastive_loss,
     predictive_loss,
 )
-from recbole_odrec.nn import SemiTensorTrainEmbedding
+from recbole_odrec.nn import FrozenTable, SemiTensorTrainEmbedding
 from recbole_odrec.nn.product import ScoreBuffer
 
 
@@ -151,7 +151,7 @@ def test_predictive_loss_is_cross_entropy_of_the_normalised_view() -> None:
     view, table, pos = torch.randn(4, 5).double(), torch.randn(9, 5).double(), torch.tensor([1, 8, 3, 3])
     unit = view / view.norm(dim=1, keepdim=True)
     plain = -torch.log_softmax(unit @ table.T, -1)[torch.arange(4), pos].mean()
-    torch.testing.assert_close(predictive_loss(view, lambda v: v @ table.T, pos), plain)
+    torch.testing.assert_close(predictive_loss(view, FrozenTable(table), pos), plain)
 
 
 def test_gradients_at_once_are_those_of_the_backward_pass() -> None:
@@ -160,11 +160,10 @@ def test_gradients_at_once_are_those_of_the_backward_pass() -> None:
     weight, pos_items, buffer = torch.nn.Linear(8, 8).double(), torch.tensor([3, 7, 29]), ScoreBuffer()
     inputs = torch.randn(2, 3, 8).double()
     parameters = (*weight.parameters(), *table.parameters())
-    scores = partial(table.raw_scores, buffer=buffer)
     gradients = []
     for at in (lambda loss, view, _: loss(view), at_once):
-        kept = table.scores if at is not at_once else scores
-        loss = partial(predictive_loss, scores=kept, pos_items=pos_items, n_items=30, zero_item=0)
+        kept = buffer if at is at_once else None
+        loss = partial(predictive_loss, table=table, pos_items=pos_items, buffer=kept)
         total = 0.3 * at(loss, weight(inputs[0]), table.parameters()) + at(loss, weight(inputs[1]), table.parameters())
         gradients.append(torch.autograd.grad(total, parameters))
     for expected, actual in zip(*gradients, strict=True):

@@ -10,8 +10,9 @@ Dimension key: B queries, N items, D embedding, M codebooks, K entries of each, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from recbole_odrec.errors import InfeasibleRateError, UserError
 from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.nn.table import ItemTable
 from recbole_odrec.nn.tables.codes_fit import ENTRIES, ITEM_BLOCK, cluster, nearest
+from recbole_odrec.nn.tables.passed_on import passed_on
 from recbole_odrec.parsing import key, require
 
 DEFAULT_STD = 0.02
@@ -193,12 +195,14 @@ class ProductCodesEmbedding(ItemTable):
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of the table: ids [...] -> [..., D]."""
         flat = ids.reshape(-1)
-        rows = self._decode(self.codes[flat])
-        for latent in self._latent:
-            rows = _PassedOn.apply(rows, latent.index_select(0, flat))
+        rows = self._followed(self.codes[flat], [latent.index_select(0, flat) for latent in self._latent])
         if self.padding_idx is not None:
             rows = rows * (flat != self.padding_idx).unsqueeze(-1)
         return rows.view(*ids.shape, self.embedding_dim)
+
+    def _followed(self, codes: Tensor, latents: Sequence[Tensor]) -> Tensor:
+        """Rows of given codes, whose gradient those of the full table that trains along get too: [n, M] -> [n, D]."""
+        return reduce(passed_on, latents, self._decode(codes))
 
     def _decode(self, codes: Tensor) -> Tensor:
         """Rows of given codes: [n, M] -> [n, D]."""
@@ -226,22 +230,19 @@ class ProductCodesEmbedding(ItemTable):
 
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
         """See `ItemTable`. A step scores hundreds of sessions: the rows are rebuilt once for all of them."""
-        rows = self._decode(self.codes)
-        for latent in self._latent:
-            rows = _PassedOn.apply(rows, latent)
-        return product(query, rows, buffer, dtype)
+        return product(query, self._followed(self.codes, self._latent), buffer, dtype)
 
+    def trained(self) -> list[Tensor]:
+        return [self.codebooks, *self._latent]
 
-class _PassedOn(torch.autograd.Function):
-    """The first operand, with a gradient that the second gets too (straight through: Bengio et al. 2013)."""
+    def tile_of(self, values: Sequence[Tensor], columns: slice | Tensor) -> list[Tensor]:
+        """All codebooks, and the columns' rows of the full table that trains along."""
+        return [values[0], *(of_rows[columns] for of_rows in values[1:])]
 
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, latent: Tensor) -> Tensor:
-        return rows.view_as(rows)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        return gradient, gradient
+    def tile_scores(
+        self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None
+    ) -> Tensor:
+        return product(query, self._followed(self.codes[columns], parts[1:]), dtype=dtype)
 
 
 def _rate(n_items: int, embedding_dim: int, n_codes: int) -> float:

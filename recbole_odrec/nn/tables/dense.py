@@ -5,6 +5,7 @@ Dimension key: B queries, N items, D embedding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,6 +85,17 @@ class DenseEmbedding(ItemTable):
 
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
         """See `ItemTable`; the table's dropout is drawn here, in training."""
+        return product(query, self._scoring(self.weight, dtype), buffer, dtype)
+
+    def _scoring(self, rows: Tensor, dtype: torch.dtype | None) -> Tensor:
         dropout = self.dropout if self.training else 0.0
-        rows = unit_rows(self.weight, dropout, dtype) if self.is_normalized else F.dropout(self.weight, dropout)
-        return product(query, rows, buffer, dtype)
+        return unit_rows(rows, dropout, dtype) if self.is_normalized else F.dropout(rows, dropout)
+
+    def tile_of(self, values: Sequence[Tensor], columns: slice | Tensor) -> list[Tensor]:
+        """Their rows."""
+        return [values[0][columns]]
+
+    def tile_scores(
+        self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None
+    ) -> Tensor:
+        return product(query, self._scoring(parts[0], dtype), dtype=dtype)

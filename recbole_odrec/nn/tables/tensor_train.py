@@ -18,7 +18,6 @@ R_k = r_k / t inner rank, t semi-tensor-product factor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -26,44 +25,14 @@ from torch import Tensor, nn
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.nn.table import ItemTable
-from recbole_odrec.nn.tables.item_order import ITEM_ORDERS, CellOf, checked_order, learn_order
+from recbole_odrec.nn.tables.item_order import CellOf, checked_order, learn_order
 from recbole_odrec.nn.tables.planner import TensorTrainPlan, plan_tensor_train
 from recbole_odrec.nn.tables.tensor_train_fit import fit_cores, grid_of_rows
 from recbole_odrec.nn.tables.tensor_train_products import cell_rows, cell_scores, mean_square
-from recbole_odrec.parsing import key, require
+from recbole_odrec.nn.tables.tensor_train_settings import TensorTrainSettings
 
 DEFAULT_STD = 0.02
 _QUERY_BLOCK = 64  # queries scored at a time without gradients: what lies between query and scores stays small
-
-
-@dataclass(frozen=True)
-class TensorTrainSettings:
-    """The table by rate, or by shapes and ranks."""
-
-    compression_rate: float = key(30, "At least this many dense numbers for each stored one.")
-    n_cores: int = key(2, "Cores, 2 to 4.")
-    stp_factor: int = key(2, "t of the semi-tensor product; 1 is the plain tensor train.")
-    item_shape: list[int] | None = key(
-        None, "Grid of the items, e.g. [169, 241]; with dim_shape and tt_ranks instead of compression_rate."
-    )
-    dim_shape: list[int] | None = key(None, "Split of hidden_size, e.g. [16, 8].")
-    tt_ranks: int | list[int] | None = key(None, "Inner rank, e.g. 60, or the full list [1, 60, 1].")
-    item_order: str = key(
-        "none",
-        "Grid cell of each item: none (by id), teacher (items it finds similar share cores) or assigned (each where "
-        "the cores come closest to the teacher's row; with init_from_teacher). Stored, and counted.",
-    )
-
-    def __post_init__(self) -> None:
-        require(self.item_order in ITEM_ORDERS, "item_order", self.item_order, f"one of {', '.join(ITEM_ORDERS)}")
-        require(self.compression_rate > 0, "compression_rate", self.compression_rate, "a number above 0")
-        for name in ("item_shape", "dim_shape", "tt_ranks"):
-            sides = getattr(self, name)
-            listed = sides if isinstance(sides, (list, tuple)) else [1 if sides is None else sides]
-            is_right = listed and all(type(side) is int and side > 0 for side in listed)
-            require(bool(is_right), name, sides, "whole numbers of at least 1")
-        if self.tt_ranks is None and (self.item_shape is not None or self.dim_shape is not None):
-            raise UserError("item_shape and dim_shape need tt_ranks too (for example --tt_ranks=60).")
 
 
 class SemiTensorTrainEmbedding(ItemTable):
@@ -248,3 +217,24 @@ class SemiTensorTrainEmbedding(ItemTable):
         """See `ItemTable`; a column is a cell: to sort them would cost passes over the largest matrix of a step."""
         query = query if dtype is None else query.to(dtype)
         return cell_scores([*self.tt_cores], self.plan, query, buffer)
+
+    @property
+    def tile_step(self) -> int:
+        """Cells of one row of the first core."""
+        return self.plan.n_cells // self.plan.item_shape[0]
+
+    def tile_of(self, values: Sequence[Tensor], columns: slice | Tensor) -> list[Tensor]:
+        """The first core's rows of a slice, and the other cores."""
+        return [values[0][:, self._first_rows(columns)], *values[1:]] if isinstance(columns, slice) else [*values]
+
+    def tile_scores(
+        self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None
+    ) -> Tensor:
+        if not isinstance(columns, slice):
+            return super().tile_scores(query, columns, parts, dtype)
+        cells = cell_scores(parts, self.plan, query if dtype is None else query.to(dtype))
+        first = self._first_rows(columns).start * self.tile_step
+        return cells[:, columns.start - first : columns.stop - first]
+
+    def _first_rows(self, columns: slice) -> slice:
+        return slice(columns.start // self.tile_step, -(-columns.stop // self.tile_step))

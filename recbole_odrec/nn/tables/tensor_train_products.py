@@ -34,7 +34,7 @@ def cell_rows(cores: Sequence[Tensor], plan: TensorTrainPlan, cells: Tensor) -> 
 def cell_scores(
     cores: Sequence[Tensor], plan: TensorTrainPlan, query: Tensor, buffer: ScoreBuffer | None = None
 ) -> Tensor:
-    """Products with every cell, in the query's precision: [B, D] -> [B, I_1 * .. * I_m].
+    """Products with every cell of some cores, in the query's precision: [B, D] -> [B, I_1 * .. * I_m].
 
     Contracting the query with the first core leaves, for each first grid index, a small matrix that meets the next
     core as one product: for two cores and N = 40,727, D = 128 that is 5.5 M multiply-adds and 0.76 MB of weights read,
@@ -53,7 +53,7 @@ def cell_scores(
     last = cores[-1].to(dtype)  # [R, I_m, A_m, 1]: nothing is left beside the contracted axes
     matrix = last.permute(1, 2, 0, 3).reshape(last.shape[1], -1)
     # [B * cells, A_m R] x [A_m R, I_m] -> [B * cells, I_m]
-    return product(state.flatten(0, 2), matrix, buffer).view(batch, plan.n_cells)
+    return product(state.flatten(0, 2), matrix, buffer).view(batch, -1)
 
 
 def mean_square(cores: Sequence[Tensor]) -> Tensor:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from recbole_odrec.losses import mix_
+from recbole_odrec.losses import mix_, shares_within, total_of_mixture
 from recbole_odrec.parsing import key, require
 from recbole_odrec.trainer.objectives.objective import Objective, Step
 
@@ -38,22 +40,49 @@ class Catalogue(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         kd_weight = self.settings.kd_weight
-        teacher_scores = self._teacher_scores(step) if kd_weight else None
+        teacher = _Teacher(step) if kd_weight else None
         total, soft = self.pair.student.catalogue_loss(
-            step.cases, teacher_scores=teacher_scores, kd_weight=kd_weight, temperature=self.settings.temperature
+            step.cases, teacher=teacher, kd_weight=kd_weight, temperature=self.settings.temperature
         )
         # One loss with one gradient; what is logged as next_item is what soft targets leave of it.
         parts = {"next_item": total - soft, "soft_targets": soft} if kd_weight < 1 else {"soft_targets": total}
         return {name: parts[name] for name, weight in self.weights(self.settings).items() if weight}
 
+
+class _Teacher:
+    """The teacher's scores of a step's cases, in the student's columns (`losses.TeacherScores`)."""
+
+    def __init__(self, step: Step) -> None:
+        cases, student = step.teacher_cases, step.pair.student
+        self.table, self.buffer, self.query = step.pair.teacher_table, step.pair.buffer, cases.case_repr
+        self.added = student.in_columns(cases.added)
+        columns_of = student.item_table.columns_of
+        self.shares = [shares._replace(items=columns_of(shares.items)) for shares in cases.shares]
+        self._totals: list[Tensor] = []
+
     @torch.no_grad()
-    def _teacher_scores(self, step: Step) -> Tensor:
-        """[C, N], in the student's columns, valid until the buffer's next use."""
-        cases = step.teacher_cases
-        scores = self.pair.teacher_table.raw_scores(cases.case_repr, buffer=self.pair.buffer)
-        added = self.pair.student.in_columns(cases.added)
-        if added is not None:
-            scores.scatter_add_(1, added.items, added.values.to(scores.dtype))
-        for shares in cases.shares:
-            mix_(scores, shares._replace(items=self.pair.student.item_table.columns_of(shares.items)))
+    def __call__(self, columns: slice | None) -> Tensor:
+        """[C, N], valid until the buffer's next use; or [C, n] of some columns."""
+        if columns is None:
+            scores = self.table.raw_scores(self.query, buffer=self.buffer)
+            if self.added is not None:
+                self.added.add_to_(scores)
+            for shares in self.shares:
+                mix_(scores, shares)
+            return scores
+        if self.shares and not self._totals:
+            self._totals = self._before_mixing(columns.stop - columns.start)
+        scores = self._unmixed(columns)
+        for total, shares in zip(self._totals, self.shares, strict=True):
+            mix_(scores, shares_within(shares, columns), total)
         return scores
+
+    def _unmixed(self, columns: slice) -> Tensor:
+        scores = self.table.tile_scores(self.query, columns, [])
+        return scores if self.added is None else self.added.add_to_(scores, columns)
+
+    def _before_mixing(self, tile: int) -> list[Tensor]:
+        """Log of each case's sum of exponentials before each of the shares is mixed in, [C] each."""
+        tiles = (slice(a, min(a + tile, self.table.n_items)) for a in range(0, self.table.n_items, tile))
+        sums = (self._unmixed(columns).float().logsumexp(1) for columns in tiles)
+        return [*accumulate(self.shares[:-1], total_of_mixture, initial=reduce(torch.logaddexp, sums))]

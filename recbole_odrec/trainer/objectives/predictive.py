@@ -26,10 +26,9 @@ class Predictive(RecombinedObjective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         student, buffer, (first, second) = self.pair.student, self.pair.buffer, self.views(step)
-        table = student.item_table
+        table, theirs, memory = student.item_table, self.pair.teacher_table, student.score_memory
         loss = partial(predictive_loss, pos_items=table.columns_of(step.interaction[student.POS_ITEM_ID]))
-        ours = partial(table.raw_scores, dtype=student.score_dtype, buffer=buffer)
-        theirs = partial(self.pair.teacher_table.raw_scores, buffer=buffer)
-        of_ours = partial(loss, scores=ours, n_items=student.n_items, zero_item=table.zero_item)
-        of_both = at_once(of_ours, first, table.parameters()) + at_once(partial(loss, scores=theirs), second)
+        loss = partial(loss, memory=memory, buffer=buffer)
+        of_ours = at_once(partial(loss, table=table, dtype=student.score_dtype), first, table.trained())
+        of_both = of_ours + at_once(partial(loss, table=theirs), second)
         return {"predictive": self.settings.predictive_weight * of_both}
