@@ -18,8 +18,9 @@ from recbole.utils import ModelType, get_trainer
 from recbole_odrec.data.exact_tables import exact
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.length_buckets import LengthBucketLoader
+from recbole_odrec.data.parquet_manifest import parquet_folder
 from recbole_odrec.data.preparation import prepare
-from recbole_odrec.data.session_dataset import SessionDataset, check_refit
+from recbole_odrec.data.session_dataset import SessionDataset, check_refit, refuse_streamed
 from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.data.table_reader import one_line
 from recbole_odrec.errors import UserError
@@ -104,7 +105,7 @@ def baseline_dataset(config: Config) -> Dataset:
             raise UserError(
                 f"{key}={config[key]!r}: data of RecBole's models are read anew by every run; leave it out."
             )
-    if not session_file_paths(config):
+    if parquet_folder(config) is None and not session_file_paths(config):
         check_refit(config)
         if config["bucket_by_length"]:
             raise UserError(
@@ -117,6 +118,7 @@ def baseline_dataset(config: Config) -> Dataset:
     if hasattr(recbole.data.dataset, f"{config['model']}Dataset"):
         raise _no_sessions(config, "has a data set of its own")
     dataset = SessionDataset(config)
+    refuse_streamed(dataset, config["model"])
     dataset.pad_to_max = not config["bucket_by_length"]
     return dataset
 

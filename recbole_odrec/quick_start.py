@@ -15,11 +15,14 @@ from recbole_odrec.baseline import run_baseline
 from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.preparation import prepare
+from recbole_odrec.data.session_dataset import refuse_streamed
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.decided import build_student
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_writable, remove_temporary, writing_below
 from recbole_odrec.model.adapter import ProductTeacher
+from recbole_odrec.neighbours import NeighbourModel
+from recbole_odrec.parts import NEIGHBOURS
 from recbole_odrec.phases import OnValidation, build_model, finish, phase_report, start_logging
 from recbole_odrec.preflight import preflight
 from recbole_odrec.registry import OUR_MODELS
@@ -166,6 +169,8 @@ def _run_single(
 
 def _check_models(config: Config, train_data: Any, valid_data: Any, test_data: Any) -> list[TeacherPlan]:
     """Builds student and teachers, so that what cannot run is refused before anything is written."""
+    if config["model"] in NEIGHBOURS:
+        refuse_streamed(train_data._dataset, config["model"])
     student = build_student(config, lambda: build_model(config, train_data))
     preflight(config, student, train_data, valid_data, test_data)
     if config["model"] != "ODRec" or not needs_teacher(config):
@@ -173,6 +178,9 @@ def _check_models(config: Config, train_data: Any, valid_data: Any, test_data: A
     teachers = plan_teachers(config, train_data)
     start = teachers[start_of_plans(config, teachers)]
     check_start(student, start.served, start.config["model"], config["init_from_teacher"])
+    for plan in teachers:
+        if plan.weights is None and isinstance(plan.served, (ProductTeacher, NeighbourModel)):
+            refuse_streamed(train_data._dataset, plan.config["model"])
     check_embeddings(config, any(plan.served.gives_embeddings for plan in teachers))
     for plan in teachers:
         if not isinstance(plan.served, ProductTeacher):  # those of RecBole have been tried when they were built

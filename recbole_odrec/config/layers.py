@@ -52,7 +52,7 @@ _RECBOLE_KEYS = {
     *("has_residual", "hidden_dimension", "mf_embedding_size", "mixed", "norm", "sim", "token_num_threshold"),
     *("train_rec_step", "ui_embedding_size", "use_filter", "xgb_early_stopping_rounds", "MASK_INDEX", "NEG_ITEMS"),
     *("CROP_ITEM_SEQ", "CROP_ITEM_SEQ_LEN", "INVERSE_ITEM_SEQ", "MASK_ITEM_SEQ", "POS_ITEMS", "REORDER_ITEM_SEQ"),
-    *("fused_loss", "bucket_by_length", "refit_epochs", "exclude_seen"),
+    *("fused_loss", "bucket_by_length", "refit_epochs", "exclude_seen", "shuffle_buffer"),
 }
 
 

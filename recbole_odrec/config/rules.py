@@ -68,6 +68,7 @@ RULES: dict[str, Rule] = _by_key(
           "False, or True with the package wandb installed (pip install wandb)"), "log_wandb"),
     # --- training
     (whole(1), "epochs train_batch_size eval_batch_size save_step MAX_ITEM_LIST_LENGTH"),
+    (whole(1, 2**31 - 1), "shuffle_buffer"),
     (whole(0), "stopping_step refit_epochs eval_step"),
     (whole(0, 17), "loss_decimal_place metric_decimal_place"),  # digits of a float
     (word("adam", "adamw", "sgd", "adagrad", "rmsprop", any_case=True), "learner"),

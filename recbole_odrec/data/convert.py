@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
+from recbole_odrec.data.parquet_manifest import SUFFIX
+from recbole_odrec.data.parquet_writer import parquet_written
 from recbole_odrec.data.session_file import N_GIVEN, is_written_list
 from recbole_odrec.data.session_sources import Session, SourceSessions
 from recbole_odrec.data.table_reader import quoted
@@ -15,6 +19,7 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.files import written_together
 
 PARTS = ("train", "valid", "test")
+_CHUNK = 10_000  # sessions
 
 
 class Split(NamedTuple):
@@ -55,6 +60,12 @@ def _cut(source: SourceSessions, share: float) -> tuple[SourceSessions, SourceSe
     return source.some(slice(-n_last)), source.some(slice(-n_last, None))
 
 
+def check_name(folder: Path, name: str) -> None:
+    """Raises a UserError where a data set of this name would not lie in a folder of its own below `folder`."""
+    if name in ("", ".", "..") or not name.isprintable() or any(mark in name for mark in "/\\"):
+        raise UserError(f"--name {name!r}, expected the plain name of a folder below {folder}.")
+
+
 def write_benchmark(
     split: Split,
     folder: Path,
@@ -80,8 +91,7 @@ def write_benchmark(
         UserError: a name that would lie elsewhere, items that keep the marks of a written list, or the system refuses
             to write there; then no file is.
     """
-    if name in ("", ".", "..") or not name.isprintable() or any(mark in name for mark in "/\\"):
-        raise UserError(f"--name {name!r}, expected the plain name of a folder below {folder}.")
+    check_name(folder, name)
     for part, source in zip(PARTS, split, strict=True):
         if all(map(is_written_list, source.sessions)):  # prefix rows and the .item would hide it from the reader
             raise UserError(
@@ -100,6 +110,29 @@ def write_benchmark(
             items = sorted({item for source in split for session in source.sessions for item in session})
             _write_lines(work / f"{name}.item", (f"{item}\n" for item in ["item_id:token", *items]))
     return [folder / name / file for file in names]
+
+
+def write_parquet(split: Split, folder: Path, name: str, show_progress: bool = False) -> Path:
+    """Writes `folder/name/name.parquet/`: the sessions of the three files as parts, items numbered as those have them.
+
+    Args, Raises: as `write_benchmark`.
+
+    Returns:
+        The folder.
+    """
+    target, ids = folder / name / f"{name}{SUFFIX}", {}
+    with parquet_written(target) as writer:
+        for part, source in zip(PARTS, split, strict=True):
+            hidden = None if show_progress else True
+            sessions = iter(tqdm(source.sessions, desc=part, unit=" sessions", delay=2, disable=hidden))
+            given = iter(source.n_given or ())
+            while chunk := list(islice(sessions, _CHUNK)):
+                tokens = [ids.setdefault(item, len(ids) + 1) for session in chunk for item in session]
+                lengths, n_given = list(map(len, chunk)), list(islice(given, len(chunk)))
+                arrays = [np.array(values, np.int32) for values in (tokens, lengths, n_given)]
+                writer.add(part, *(arrays if source.n_given else arrays[:2]))
+        writer.finish(list(ids))
+    return target
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:

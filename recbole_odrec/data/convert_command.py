@@ -1,4 +1,4 @@
-"""`recbole-odrec convert`: published session data into RecBole's session benchmark files."""
+"""`recbole-odrec convert`: published session data into RecBole's session benchmark files, or a Parquet folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_odrec.arguments import CommandParser
-from recbole_odrec.data.convert import PARTS, split_by_time, write_benchmark
+from recbole_odrec.data.convert import PARTS, split_by_time, write_benchmark, write_parquet
 from recbole_odrec.data.session_sources import (
     SourceSessions,
     read_interactions,
@@ -20,11 +20,15 @@ from recbole_odrec.errors import UserError
 
 
 def convert(words: Sequence[str]) -> None:
-    """Reads one source, writes three files, prints what is in them."""
+    """Reads one source, writes three files or a folder, prints what is in them."""
     asked = _parser().parse_args(words)
     training, test = _read(asked)
     split = split_by_time(training, test, asked.valid_share, asked.test_share)
-    paths = write_benchmark(split, asked.output, asked.name, asked.expand, asked.max_length, asked.show_progress)
+    if asked.format == "parquet":
+        path = write_parquet(split, asked.output, asked.name, asked.show_progress)
+        paths = [path] * len(PARTS)
+    else:
+        paths = write_benchmark(split, asked.output, asked.name, asked.expand, asked.max_length, asked.show_progress)
     for part, source, path in zip(PARTS, split, paths, strict=True):
         sys.stdout.write(f"{part}: {len(source.sessions):,} sessions, {source.n_cases:,} cases, {path}\n")
 
@@ -48,6 +52,9 @@ def _parser() -> CommandParser:
     shares = parser.add_argument_group("split")
     shares.add_argument("--valid_share", type=float, default=0.1, help="of the training sessions, the last ones")
     shares.add_argument("--test_share", type=float, default=0.1, help="of all sessions, where no test file is given")
+    parser.add_argument(
+        "--format", choices=("inter", "parquet"), default="inter", help="three .inter files, or NAME.parquet/ to stream"
+    )
     parser.add_argument("--expand", action="store_true", help="a line a prefix, as stock RecBole reads it")
     parser.add_argument("--max_length", type=int, help="with --expand: most recent items that a prefix keeps")
     parser.add_argument("--no_progress", dest="show_progress", action="store_false", help="no progress bar")
@@ -82,6 +89,8 @@ def _read(asked: Namespace) -> tuple[SourceSessions, SourceSessions | None]:
         )
     if asked.max_length is not None and (not asked.expand or asked.max_length < 1):
         raise UserError(f"--max_length {asked.max_length}, expected a number from 1, together with --expand.")
+    if asked.expand and asked.format == "parquet":
+        raise UserError("--expand writes rows of text, and --format parquet is given: leave one of them out.")
     _refuse_ignored(asked, given[0])
     if given == ["train_sessions"]:
         test = asked.test_prefixes and read_plain_cases(asked.test_prefixes)

@@ -19,6 +19,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_odrec.data.histories import check_histories
 from recbole_odrec.data.key_rules import check_columns, check_data_keys
+from recbole_odrec.data.parquet_manifest import parquet_folder
 from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.data.table_reader import Column, Header, read_columns
 from recbole_odrec.errors import UserError
@@ -47,12 +48,14 @@ class ExactTables(Dataset):
     """Goes before any RecBole data set: `class Mine(ExactTables, SequentialDataset)`."""
 
     def __init__(self, config: Config) -> None:
-        interaction_files(config)
+        folder = parquet_folder(config)
+        if folder is None:
+            interaction_files(config)
         self._are_histories = config["benchmark_filename"] is not None and isinstance(self, SequentialDataset)
         self.item_list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         if self._are_histories:
             _prepare_benchmark_config(config, self.item_list_field)
-        check_data_keys(config, bool(session_file_paths(config)))
+        check_data_keys(config, folder is not None or bool(session_file_paths(config)))
         self._columns_read: dict[str, list[str]] = {}
         super().__init__(config)
 

@@ -7,7 +7,7 @@ import torch
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
-from recbole_odrec.data.session_rows import SessionRows
+from recbole_odrec.data.session_rows import SessionRows, StreamedRows
 
 HEAD_SHARE = 0.2  # of the items that occur in training, as in the paper
 _BLOCK = 1 << 20  # tokens counted at a time: `bincount` makes a copy of 8 bytes each
@@ -40,6 +40,8 @@ def training_counts(train_dataset: Dataset) -> np.ndarray:
     """
     n_items = train_dataset.num(train_dataset.iid_field)
     rows = train_dataset.inter_feat
+    if isinstance(rows, StreamedRows):
+        return rows.part.counts
     if isinstance(rows, SessionRows):
         return _session_counts(rows, n_items)
     counts = np.bincount(rows[train_dataset.iid_field].numpy(), minlength=n_items)

@@ -11,6 +11,7 @@ from typing import Any
 
 from recbole.config import Config
 
+from recbole_odrec.data.parquet_manifest import parquet_folder
 from recbole_odrec.data.session_file import N_GIVEN
 from recbole_odrec.errors import UserError
 
@@ -126,5 +127,7 @@ def _check_session_keys(config: Config) -> None:
 
 
 def _refusal(config: Config, key: str, value: Any, why: str) -> UserError:
-    files = ", ".join(f"{config['dataset']}.{part}.inter" for part in config["benchmark_filename"])
+    folder = parquet_folder(config)
+    names = [f"{config['dataset']}.{part}.inter" for part in config["benchmark_filename"]]
+    files = ", ".join(names) if folder is None else folder
     return UserError(f"{key}={value!r} has no effect on {files}: {why}; leave it out, or change the files.")

@@ -3,26 +3,31 @@
 RecBole stores every prefix of every field, padded to the maximum length. Here all item ids lie in one int32 array and
 a row (one prefix and its next item) is two positions in it, so the prepared data is as large as the sessions
 themselves and a batch is as wide as its own longest prefix. Rows, their order and every split equal RecBole's.
-Files that hold whole sessions (`session_file`) need no rows at all: they are worked out when asked for.
+Files that hold whole sessions (`session_file`, `parquet_sessions`) need no rows at all: they are worked out when asked
+for; of a Parquet folder whose training part is larger than `shuffle_buffer`, that part stays in its files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from recbole.config import Config
-from recbole.data.dataset import SequentialDataset
+from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 from recbole_odrec.data.case_runs import CaseRuns, SessionRuns
 from recbole_odrec.data.exact_tables import ExactTables
+from recbole_odrec.data.parquet_manifest import SPLITS, parquet_folder
+from recbole_odrec.data.parquet_sessions import StreamedPart, read_parquet
 from recbole_odrec.data.session_file import Sessions, joined, read_sessions, session_file_paths
-from recbole_odrec.data.session_rows import RowFields, SessionRows
+from recbole_odrec.data.session_rows import RowFields, SessionRows, StreamedRows
+from recbole_odrec.data.window_plan import SessionBlock
 from recbole_odrec.errors import UserError
 
 SESSION_START = "session_start"  # position in `tokens` of the first item of the row's session
@@ -36,6 +41,12 @@ def check_refit(config: Config) -> None:
             f"refit_epochs={config['refit_epochs']} needs files of whole sessions (`recbole-odrec convert`), where "
             f"validation sessions stand apart; {config['dataset']} has none."
         )
+
+
+def refuse_streamed(dataset: Dataset, model: str) -> None:
+    """Raises a UserError where a model that wants every training row at once is asked for a streamed part."""
+    if isinstance(dataset.inter_feat, StreamedRows):
+        raise dataset.inter_feat.refusal(model)
 
 
 class SessionDataset(ExactTables, SequentialDataset):
@@ -54,7 +65,12 @@ class SessionDataset(ExactTables, SequentialDataset):
     pad_to_max = False
 
     def __init__(self, config: Config) -> None:
-        self._session_files = session_file_paths(config)
+        self._folder = folder = parquet_folder(config)
+        if folder is not None:
+            config["benchmark_filename"] = list(SPLITS)  # split already: RecBole neither filters nor splits
+            if "load_col" not in config.external_config_dict:
+                config["load_col"] = None  # by default a table's columns
+        self._session_files = [folder] if folder else session_file_paths(config)
         if not self._session_files:
             check_refit(config)
         super().__init__(config)
@@ -66,7 +82,10 @@ class SessionDataset(ExactTables, SequentialDataset):
             return super()._from_scratch()
         self._get_preset()
         self._get_field_from_config()
-        self._add_sessions(read_sessions(self._session_files, self.config))
+        is_text = self._folder is None
+        self._add_sessions(
+            read_sessions(self._session_files, self.config) if is_text else read_parquet(self.config, self._folder)
+        )
 
     def _add_sessions(self, sessions: Sessions) -> None:
         self.tokens, self.parts, self._parts_read = sessions.tokens, sessions.parts, sessions.parts
@@ -79,14 +98,16 @@ class SessionDataset(ExactTables, SequentialDataset):
         item_tokens = np.array(list(sessions.item_ids))
         for field in (self.iid_field, self.item_list_field):
             self.field2id_token[field], self.field2token_id[field] = item_tokens, sessions.item_ids
-        if self.config["refit_epochs"]:
+        if self.config["refit_epochs"] and not isinstance(self.parts[0], StreamedPart):
             self.parts = [joined(*self.parts[:2]), *self.parts[1:]]
         first = np.cumsum([1, *(part.n_sessions for part in sessions.parts)]).tolist()
         self.field2id_token[self.uid_field] = range(first[-1])  # a session's token is its number
         self.user_feat = self.item_feat = None
         self.feat_name_list = ["inter_feat"]
         self._split_rows = [
-            SessionRows(self.tokens, part, fields, self.max_item_list_len, number)
+            (StreamedRows if isinstance(part, StreamedPart) else SessionRows)(
+                self.tokens, part, fields, self.max_item_list_len, number
+            )
             for part, number in zip(self.parts, first, strict=False)
         ]
         self.inter_feat = self._split_rows[0]  # what may be looked at before `build`: the training rows
@@ -103,6 +124,8 @@ class SessionDataset(ExactTables, SequentialDataset):
         return parts
 
     def _every_row(self) -> SessionRows:
+        if isinstance(self._parts_read[0], StreamedPart):
+            return self._split_rows[0]
         rows, (train, valid, test) = self._split_rows[0], self._parts_read
         return SessionRows(self.tokens, joined(joined(train, valid), test), rows.fields, rows.longest, 1)
 
@@ -154,9 +177,28 @@ class SessionDataset(ExactTables, SequentialDataset):
 
     # ------------------------------------------------------------------ rows
 
+    @property
+    def training_block(self) -> SessionBlock | None:
+        """All sessions with the cases of this split; None where they are streamed (`training_blocks`)."""
+        return None if isinstance(self.inter_feat, StreamedRows) else SessionBlock(self.tokens, self.case_runs())
+
+    def training_blocks(self, generator: torch.Generator | None) -> Iterator[SessionBlock]:
+        """The sessions of a streamed split, as many at a time as `shuffle_buffer` holds, in an order that is drawn."""
+        return self.inter_feat.part.blocks(generator)
+
+    @property
+    def content(self) -> list[np.ndarray]:
+        """Arrays that stand for every training case."""
+        if isinstance(self.inter_feat, StreamedRows):
+            part = self.inter_feat.part
+            return [np.frombuffer("/".join([part.manifest.content, *part.splits]).encode(), np.uint8)]
+        return [self.tokens, *(part for _, block in self.case_runs().blocks() for part in block)]
+
     def case_runs(self) -> CaseRuns:
         """The rows as runs of consecutive prefixes of one session."""
         rows = self.inter_feat
+        if isinstance(rows, StreamedRows):
+            raise rows.refusal()
         if isinstance(rows, SessionRows):
             return SessionRuns(rows.part)
         starts, ends = rows[SESSION_START].numpy(), rows[HISTORY_END].numpy()

@@ -93,3 +93,19 @@ class SessionRows:
             is_above = self._first_row(middle) > rows
             low, high = np.where(is_above, low, middle), np.where(is_above, middle - 1, high)
         return low
+
+
+class StreamedRows(SessionRows):
+    """Rows of a training part that stays in its files: their number is known, and no row can be asked for."""
+
+    part: Any  # a `StreamedPart`
+
+    def __getitem__(self, index: Any) -> Any:
+        raise self.refusal()
+
+    def refusal(self, who: str = "a model or metric that is asked for") -> UserError:
+        """What to do about somebody who wants them."""
+        return UserError(
+            f"{self.part.manifest.folder}: its {len(self):,} training cases are streamed, and {who} needs all of them "
+            f"at once: hold them in memory with --shuffle_buffer={len(self)}, or take our networks."
+        )

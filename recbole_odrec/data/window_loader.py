@@ -9,7 +9,7 @@ Dimension key: B windows, L positions, C training cases.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 from recbole_odrec.data.length_buckets import SORTING_POOL
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.session_jumps import SessionJumps
+from recbole_odrec.data.window_plan import SessionBlock, WindowPlan
 
 NEXT_ITEMS = "next_items"  # [B, L]: next item after each position, 0 where there is no training case
 
@@ -65,7 +66,8 @@ class SessionWindowLoader:
     every case sees at least that much of its history, where a row of RecBole sees the full maximum.
 
     A batch (`Windows`) holds `item_id_list` [B, L], `item_length` [B], `next_items` [B, L] and `item_id` [B], the
-    next item of the whole window. Windows of similar length meet in a batch.
+    next item of the whole window. Windows of similar length meet in a batch. A data set that is streamed comes block by
+    block: a batch that a block does not fill is filled out of the next one.
 
     Args:
         config: RecBole configuration; `train_batch_size` counts cases (prefixes), as RecBole's rows do;
@@ -77,74 +79,61 @@ class SessionWindowLoader:
     Attributes:
         generator: torch.Generator of the order, as RecBole's loaders have one.
         n_cases: training cases (prefixes with their next item).
-        n_windows: windows that hold them.
     """
 
     def __init__(self, config: Config, dataset: SessionDataset, shuffle: bool = True) -> None:
         self.config, self._dataset, self.dataset, self.shuffle = config, dataset, dataset, shuffle
         self.batch_size, self.skip_prob = config["train_batch_size"], config["item_skip_prob"]
         self.generator = torch.Generator().manual_seed(config["seed"])
-        self._longest = dataset.max_item_list_len
-        self._plan_windows(dataset)
-        jump_prob = config["session_jump_prob"]
-        self._jumps = SessionJumps(dataset.tokens, self._runs, jump_prob) if jump_prob else None
+        block = dataset.training_block
+        self._whole = None if block is None else self._planned(block)
+        self.n_cases = len(dataset) if self._whole is None else self._whole[0].n_cases
 
-    def _plan_windows(self, dataset: SessionDataset) -> None:
-        """The first window of every run of cases is worked out when drawn; only long sessions have more of them."""
-        self._runs, self.n_cases, self._first_is_empty = dataset.case_runs(), 0, False
-        longest, step = self._longest, max(self._longest // 2, 1)
-        further: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        for runs, (starts, first, last) in self._runs.blocks():
-            self.n_cases += int((last - first).sum()) + len(runs)
-            self._first_is_empty |= bool((first - starts > longest).any())
-            # Which window of its session a case falls into: window 0 takes prefixes up to the maximum, each further
-            # one the next `step` prefixes.
-            turns = np.maximum(-(-(last - starts - longest) // step), 0)
-            at = np.repeat(np.arange(len(runs)), turns)
-            turn = np.arange(len(at)) - np.repeat(np.cumsum(turns) - turns, turns)
-            window_first = starts[at] + longest + turn * step + 1
-            window_last = np.minimum(window_first + step - 1, last[at])
-            window_first = np.maximum(window_first, first[at])
-            has_cases = window_first <= window_last
-            further.append((runs[at][has_cases], window_first[has_cases], window_last[has_cases]))
-        self._further = tuple(map(np.concatenate, zip(*further, strict=True)))
-        self.n_windows = len(self._runs) + len(self._further[0])
-
-    def _cases_of(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each window: start, end of its first and of its last prefix (positions in `tokens`), int64."""
-        is_further = windows >= len(self._runs)
-        run, window_first, window_last = self._further
-        further = windows[is_further] - len(self._runs)
-        runs = windows.copy()
-        runs[is_further] = run[further]
-        start, first, last = self._runs.take(runs)
-        last = np.minimum(last, start + self._longest)
-        first[is_further], last[is_further] = window_first[further], window_last[further]
-        return np.maximum(start, last - self._longest), first, last
+    def _planned(self, block: SessionBlock) -> tuple[WindowPlan, SessionJumps | None]:
+        prob = self.config["session_jump_prob"]
+        return WindowPlan(block, self._dataset.max_item_list_len), SessionJumps(*block, prob) if prob else None
 
     def __len__(self) -> int:
         return -(-self.n_cases // self.batch_size)
 
     def __iter__(self) -> Iterator[Interaction]:
-        for windows in self._batches():
-            yield self._batch(windows)
-
-    def _batches(self) -> Iterator[np.ndarray]:
-        """Windows of one batch after the other, drawn in pools so that no order of all windows at once is sorted."""
-        if self.shuffle:
-            order = torch.randperm(self.n_windows, generator=self.generator, dtype=torch.int32).numpy()
+        left, n_before = np.zeros(0, np.int64), 0  # windows of the batch that is not full yet; cases of those before it
+        if self._whole is not None:
+            planned = self._whole
+            left, _ = yield from self._full_batches(*planned, left, n_before)
         else:
-            order = np.arange(self.n_windows, dtype=np.int32)
-        pool_size = max(self._pool_cases * self.n_windows // max(self.n_cases, 1), 1)
-        left, n_before = np.zeros(0, np.int64), 0  # windows of the batch that the pool before did not fill
-        for turn, position in enumerate(range(0, self.n_windows, pool_size)):
-            pool = order[position : position + pool_size].astype(np.int64)
-            start, first, last = self._cases_of(pool)
-            pool = pool[last >= first] if self._first_is_empty else pool
-            lengths = (last - start)[last >= first] if self._first_is_empty else last - start
+            planned = None
+            for block in self._dataset.training_blocks(self.generator if self.shuffle else None):
+                planned = self._planned(block if planned is None else planned[0].before(left, block))
+                left, n_before = yield from self._full_batches(*planned, np.arange(len(left)), n_before)
+        if planned is not None and len(left):
+            yield self._batch(*planned, left)
+
+    def _full_batches(
+        self, plan: WindowPlan, jumps: SessionJumps | None, left: np.ndarray, n_before: int
+    ) -> Generator[Interaction, None, tuple[np.ndarray, int]]:
+        """Batches of a block, drawn in pools so that no order of all windows at once is sorted.
+
+        Args:
+            left: its first windows, which come first in its first batch.
+            n_before: cases of all batches so far.
+
+        Returns:
+            The windows that fill no batch, and the cases of all batches so far.
+        """
+        n_windows = plan.n_windows - len(left)
+        if self.shuffle:
+            order = torch.randperm(n_windows, generator=self.generator, dtype=torch.int32).numpy()
+        else:
+            order = np.arange(n_windows, dtype=np.int32)
+        n_first, pool_size = len(left), max(self._pool_cases * n_windows // max(plan.n_cases, 1), 1)
+        for turn, position in enumerate(range(0, n_windows, pool_size)):
+            pool = plan.with_cases(order[position : position + pool_size].astype(np.int64) + n_first)
+            start, _, last = plan.cases_of(pool)
+            lengths = last - start
             # Shortest first, then longest first: pools meet in windows of like length.
             pool = np.concatenate([left, pool[np.argsort(-lengths if turn % 2 else lengths, kind="stable")]])
-            _, first, last = self._cases_of(pool)
+            _, first, last = plan.cases_of(pool)
             n_cases = last - first + 1
             batch = (n_before + np.cumsum(n_cases) - n_cases) // self.batch_size
             cuts = np.flatnonzero(np.diff(batch)) + 1
@@ -152,23 +141,23 @@ class SessionWindowLoader:
             n_before += int(n_cases.sum() - n_cases[len(pool) - len(left) :].sum())
             if self.shuffle:
                 batches = [batches[i] for i in torch.randperm(len(batches), generator=self.generator)]
-            yield from batches
-        if len(left):
-            yield left
+            for windows in batches:
+                yield self._batch(plan, jumps, windows)
+        return left, n_before
 
     @property
     def _pool_cases(self) -> int:
         return self.batch_size * SORTING_POOL
 
-    def _batch(self, windows: np.ndarray) -> Interaction:
-        tokens = self._dataset.tokens
-        start, first, last = self._cases_of(windows)
+    def _batch(self, plan: WindowPlan, jumps: SessionJumps | None, windows: np.ndarray) -> Interaction:
+        tokens = plan.tokens
+        start, first, last = plan.cases_of(windows)
         lengths = last - start
         columns = np.arange(lengths.max())
-        if self._jumps is None:
+        if jumps is None:
             positions = start[:, None] + np.arange(lengths.max() + 1)
         else:
-            positions = self._jumps.walk(start, lengths.max(), self.generator)
+            positions = jumps.walk(start, lengths.max(), self.generator)
             lengths = np.minimum(lengths, (positions >= 0).sum(1) - 1)
         is_item = columns < lengths[:, None]
         item_seq = np.where(is_item, tokens[np.where(is_item, positions[:, :-1], 0)], 0)

@@ -181,8 +181,7 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source, items: s
 def _key(phase_config: Config, train_data: Any) -> str:
     """Stands for the teacher's configuration and seed, the items, and every training row."""
     dataset = train_data._dataset
-    runs = [part for _, block in dataset.case_runs().blocks() for part in block]
-    return checkpoint.fingerprint(phase_config, checkpoint.item_fingerprint(dataset), dataset.tokens, *runs)
+    return checkpoint.fingerprint(phase_config, checkpoint.item_fingerprint(dataset), *dataset.content)
 
 
 def _publish(trainer: ResumableTrainer, folder: Path) -> None:
