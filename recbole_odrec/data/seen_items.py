@@ -46,14 +46,19 @@ class SeenItems(NamedTuple):
         return found
 
 
+def _of_sessions(part: SessionDataset) -> SeenItems:
+    if part.training_block is None:  # streamed, and evaluated by nobody
+        return SeenItems(part.tokens, *np.zeros((2, 0), np.int64))
+    return SeenItems(part.tokens, *(part.inter_feat[name].numpy() for name in (SESSION_START, HISTORY_END)))
+
+
 def seen_items(config: Config, parts: Sequence[Any]) -> list[SeenItems]:
     """Of the data sets of training, validation and test, in which a user's rows stand in their order of time.
 
     In files of one case or one session a line (`benchmark_filename`) a history is what the line says.
     """
     if all(isinstance(part, SessionDataset) for part in parts):
-        columns = [[part.inter_feat[name].numpy() for name in (SESSION_START, HISTORY_END)] for part in parts]
-        return [SeenItems(part.tokens, *found) for part, found in zip(parts, columns, strict=True)]
+        return [_of_sessions(part) for part in parts]
     # RecBole's rows, whose lists may have lost their oldest items: a user's first list, then the targets one by one.
     rows = [part.inter_feat for part in parts]
     users, items, lengths = (
