@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import optuna
@@ -18,6 +19,8 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_atomically
 from recbole_odrec.tune.study import Asked, tune
 
+_OLDEST_RAY = (2, 40)
+
 
 def command(words: Sequence[str]) -> None:
     """Tunes as asked on the command line; prints the best and where it stands."""
@@ -25,6 +28,11 @@ def command(words: Sequence[str]) -> None:
     parser.add_argument("--trials", type=int, default=20, metavar="N", help="of the study in all (default 20)")
     parser.add_argument("--space", metavar="FILE", help="what may change, in YAML (default: properties/space)")
     parser.add_argument("--study", metavar="FOLDER", help="to begin or to go on with (default: tune/MODEL-DATASET)")
+    parser.add_argument(
+        "--ray", action="store_true", help="trials as Ray Tune runs, several at a time, on a cluster too"
+    )
+    parser.add_argument("--trial_cpus", type=float, default=1, metavar="N", help="of a trial with --ray (default 1)")
+    parser.add_argument("--trial_gpus", type=float, default=0, metavar="N", help="the same (default 0)")
     parser.usage = (
         "%(prog)s --model=MODEL --dataset=DATASET [--trials N] [--space FILE] [--study FOLDER] [--key=value ..]"
     )
@@ -37,12 +45,30 @@ def command(words: Sequence[str]) -> None:
     folder = Path(own.study or f"tune/{train.model}-{train.dataset}")
     space = read_yaml(own.space) if own.space else _usual_space(train.model)
     asked = Asked(train.model, train.dataset, tuple(train.config_files), tuple(train.keys), space, folder)
-    study = tune(asked, own.trials, partial(write_pages, folder))
+    report = partial(write_pages, folder)
+    if own.ray:
+        _check_ray()
+        from recbole_odrec.tune.ray_trials import tune_with_ray
+
+        study = tune_with_ray(asked, own.trials, report, own.trial_cpus, own.trial_gpus)
+    else:
+        study = tune(asked, own.trials, report)
     best = study.best_trial
     sys.stdout.write(f"\nbest of {len(study.trials)}: trial {best.number}, {best.value:.4f} on validation\n")
     for name, value in best.params.items():
         sys.stdout.write(f"  {name}: {value}\n")
     sys.stdout.write(f"{folder / 'study.html'}\n{folder / 'best.yaml'}\n")
+
+
+def _check_ray() -> None:
+    """RecBole asks for a Ray of 2023, which no Python here can import; nothing of RecBole's that runs here does."""
+    way = "pip install 'ray[tune]>=2.40'"
+    try:
+        found = metadata.version("ray")
+    except metadata.PackageNotFoundError as error:
+        raise UserError(f"--ray needs the package ray, which is not installed: {way}.") from error
+    if tuple(int(part) for part in found.split(".")[:2]) < _OLDEST_RAY:
+        raise UserError(f"--ray needs ray 2.40 or later, and {found} is installed, as RecBole asks for: {way}.")
 
 
 def _usual_space(model: str) -> dict:

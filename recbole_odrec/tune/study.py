@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from recbole_odrec.files import check_writable, write_atomically
 from recbole_odrec.quick_start import run
 from recbole_odrec.tune.space import corners, draw
 
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+STUDY = "tune"  # its name in the file
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 # Not a study's own: where and how loudly it runs.
 _MACHINE = ("state", "show_progress", "gpu_id", "use_gpu", "worker", "data_path")
 
@@ -108,7 +109,7 @@ def open_study(asked: Asked, metric: str) -> optuna.Study:
     try:
         study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(file))),
-            study_name="tune",
+            study_name=STUDY,
             direction="minimize" if metric.startswith("-") else "maximize",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
             load_if_exists=True,
@@ -143,7 +144,7 @@ def tune(asked: Asked, n_trials: int, report: Callable[[optuna.Study], None]) ->
     """
     metric = check(asked)
     study = open_study(asked, metric)
-    while (n_done := len(study.get_trials(deepcopy=False, states=_DONE))) < n_trials:
+    while (n_done := len(study.get_trials(deepcopy=False, states=DONE))) < n_trials:
         trial = study.ask()
         # By number: the next process, or the same command after an interruption, draws what this one would have.
         study.sampler = optuna.samplers.TPESampler(seed=trial.number, n_startup_trials=8, constant_liar=True)
@@ -172,11 +173,11 @@ def _carry_out(asked: Asked, study: optuna.Study, trial: Trial, metric: str) -> 
         say(f"trial {trial.number}: pruned after epoch {epochs[-1]}")
     except (UserError, RuntimeError, MemoryError) as error:  # what this draw cannot do: diverge, not fit into memory
         study.tell(trial, state=TrialState.FAIL)
-        if not study.get_trials(deepcopy=False, states=_DONE) and trial.number < 1:
+        if not study.get_trials(deepcopy=False, states=DONE) and trial.number < 1:
             raise
         say(f"trial {trial.number}: failed, {' '.join(str(error).split())}")
         failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-        if len(failed) > 5 + 3 * len(study.get_trials(deepcopy=False, states=_DONE)):
+        if len(failed) > 5 + 3 * len(study.get_trials(deepcopy=False, states=DONE)):
             raise UserError(f"{len(failed)} trials have failed, the last of them so: {error}") from error
     except BaseException:
         study.tell(trial, state=TrialState.FAIL)
@@ -194,7 +195,12 @@ def _carry_out(asked: Asked, study: optuna.Study, trial: Trial, metric: str) -> 
         if best.number == trial.number:
             write_best(asked, best, metric.removeprefix("-"))
             return
-    for folder in folders:  # what it scored and how it was drawn stay; weights of hundreds of trials would fill a disk
+    drop_weights(folders)
+
+
+def drop_weights(folders: Iterable[Path]) -> None:
+    """Of a trial's run stays what it scored and how it was drawn: weights of hundreds would fill a disk."""
+    for folder in folders:
         for file in folder.rglob("*.pth"):
             file.unlink(missing_ok=True)
 
