@@ -20,6 +20,8 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec convert --name NAME --train_sessions FILE --test_prefixes FILE
        recbole-odrec export --checkpoint saved/RUN/student/best.pth --output BUNDLE [--precision int8]
        recbole-odrec recommend --bundle BUNDLE ITEM [ITEM ...]
+       recbole-odrec delta OLD_BUNDLE NEW_BUNDLE --output FILE
+       recbole-odrec recommend --bundle OLD_BUNDLE --update FILE
        recbole-odrec demo --bundle BUNDLE [--export FOLDER]
        recbole-odrec benchmark accuracy|train|data|device|browser [--help]
 
@@ -96,7 +98,9 @@ def recommend(words: Sequence[str]) -> None:
     """`recommend`: the next items of one session, best first."""
     parser = CommandParser("recommend", "Recommends from a bundle: item, score and title, best first.")
     parser.add_argument("--bundle", required=True, metavar="DIR", help="folder that `export` has written")
-    parser.add_argument("history", nargs="+", metavar="ITEM", help="item tokens of the session, oldest first")
+    parser.add_argument("history", nargs="*", metavar="ITEM", help="item tokens of the session, oldest first")
+    update = "make the bundle the one that this delta leads to, first; items may be left out then"
+    parser.add_argument("--update", metavar="FILE", help=update)
     parser.add_argument("--k", type=int, default=20, help="how many items (default 20)")
     parser.add_argument("--exclude_seen", action="store_true", help="leave the items of the session out")
     options = parser.parse_args(words)
@@ -106,11 +110,32 @@ def recommend(words: Sequence[str]) -> None:
         wrong = [word for word in options.history if not word or word.encode(errors="replace").decode() != word]
         if wrong:
             raise UserError(f"ITEM {wrong[0]!a:.60}, expected an item's token, such as 50, in UTF-8.")
-        answer = Recommender(options.bundle).recommend(options.history, options.k, options.exclude_seen)
+        if not options.history and options.update is None:
+            raise UserError("no ITEM, expected those of a session, oldest first, or --update FILE.")
+        recommender = Recommender(options.bundle)
+        if options.update is not None:
+            recommender.update(options.update)
+            sys.stderr.write(f"recbole_odrec: {options.bundle} is up to date\n")
+        if not options.history:
+            return
+        answer = recommender.recommend(options.history, options.k, options.exclude_seen)
     if answer.unknown:
         sys.stderr.write(f"recbole_odrec: unknown items, skipped: {_shown(' '.join(answer.unknown))}\n")
     for item, score, title in answer:
         sys.stdout.write("\t".join([_shown(item), f"{score:.4f}", *([_shown(title)] if title else [])]) + "\n")
+
+
+def delta(words: Sequence[str]) -> None:
+    """`delta`: what has to travel from one bundle to another; prints the bytes of each file."""
+    parser = CommandParser("delta", "Writes what has to travel so that a device with one bundle has another one.")
+    parser.add_argument("old", metavar="OLD", help="the bundle on the device")
+    parser.add_argument("new", metavar="NEW", help="the bundle that it shall have")
+    parser.add_argument("--output", required=True, metavar="FILE", help="file to write")
+    options = vars(parser.parse_args(words))
+    with _needs("delta", "bundle"):
+        from recbole_odrec.bundle.delta_maker import summarize_delta, write_delta
+
+        sys.stdout.write(f"{summarize_delta(write_delta(**options), options['output'])}\n")
 
 
 def _shown(text: str) -> str:
@@ -180,6 +205,7 @@ _COMMANDS = {
     "convert": convert,
     "export": export,
     "recommend": recommend,
+    "delta": delta,
     "demo": demo,
     "benchmark": benchmark,
 }

@@ -14,8 +14,8 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -78,9 +78,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
+        _recover(folder)
         with open_regular(path, _MOST_MANIFEST_BYTES) as file:
-            text = file.read(_MOST_MANIFEST_BYTES).decode()
-        values = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
+            values = parse_json(file.read(_MOST_MANIFEST_BYTES))
         checksum = _checksum(values) if isinstance(values, dict) else None
     except (FileNotFoundError, NotADirectoryError):
         raise BundleError(
@@ -106,6 +106,28 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return values
 
 
+def aside(folder: Path) -> Path:
+    """Where a bundle waits while a new one takes its place (`update.py`)."""
+    folder = folder.resolve()  # of a link, the folder that it leads to is replaced
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _recover(folder: Path) -> None:
+    """Gives a bundle its name back where an update was killed before the new one had it."""
+    if not folder.exists() and aside(folder).is_dir():
+        with suppress(OSError):  # another process was faster, or it may not be: then no bundle is found
+            aside(folder).rename(folder.resolve())
+
+
+def parse_json(content: bytes) -> Any:
+    """JSON whose names are unique and whose numbers are finite.
+
+    Raises:
+        ValueError: another content (a RecursionError where it is nested too deep).
+    """
+    return json.loads(content.decode(), object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values := dict(pairs)) < len(pairs):
         raise ValueError("a name stands twice")
@@ -122,13 +144,13 @@ def _is_count(value: Any, least: int, most: int) -> bool:
     return type(value) is int and least <= value <= most
 
 
-def _are_files(files: Any) -> bool:
+def are_files(files: Any, needed: Collection[str]) -> bool:
+    """Whether it is a list of files: plain names, those that are needed among them, each with its size and SHA-256."""
     return (
         isinstance(files, dict)
-        and {MODEL, ITEMS} <= set(files)
+        and set(needed) <= set(files)
         and all(
             re.fullmatch(r"\w[\w.-]*", name)
-            and name != MANIFEST
             and isinstance(entry, dict)
             and _is_count(entry.get("bytes"), 0, MOST_BYTES)
             and re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256")))
@@ -144,7 +166,7 @@ _RULES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
     "topk": ("1 to n_items", lambda values: _is_count(values.get("topk"), 1, values["n_items"])),
     "files": (
         f"plain names, {MODEL} and {ITEMS} among them, each with `bytes` and `sha256`",
-        lambda values: _are_files(values.get("files")),
+        lambda values: are_files(values.get("files"), {MODEL, ITEMS}) and MANIFEST not in values["files"],
     ),
 }
 

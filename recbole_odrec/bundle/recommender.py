@@ -19,6 +19,7 @@ from recbole_odrec.bundle.histories import checked_ids, checked_tokens, is_list
 from recbole_odrec.bundle.manifest import ITEMS, MODEL, TITLES, BundleError, read_manifest, verify_file
 from recbole_odrec.bundle.onnx_session import open_session, run_model
 from recbole_odrec.bundle.tokens import Lines, TokenTable, read_table
+from recbole_odrec.bundle.update import update_bundle
 
 # Sessions are scored together as long as their scores stay within this many numbers (64 MB).
 _SCORES_AT_ONCE = 16_000_000
@@ -77,10 +78,7 @@ class Recommender:
     """
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:
-        try:
-            self.folder = Path(folder)
-        except TypeError:
-            raise BundleError(f"folder={folder!r:.60}, expected the path of a bundle.") from None
+        self.folder, self._threads = _path(folder, "folder", "a bundle"), threads
         self.manifest = read_manifest(self.folder)
         self.n_items: int = self.manifest["n_items"]
         self.max_length: int = self.manifest["max_length"]
@@ -99,6 +97,31 @@ class Recommender:
     def _titles(self) -> Lines | None:
         has_titles = TITLES in self.manifest["files"]
         return read_table(Lines, self.folder, self.manifest, TITLES) if has_titles else None
+
+    def update(self, delta: str | Path) -> None:
+        """Makes the bundle's folder the one that a delta leads to, and answers from it from now on.
+
+        Delta, bundle and every file that comes out are checked first, and the new model is loaded; then the folder is
+        replaced at once. Where anything fails, the old bundle is there and answers. The delta that led to this bundle
+        changes nothing. Not for use while another thread is asking, nor by two processes at a time.
+
+        Args:
+            delta: a file that `recbole-odrec delta` has written.
+
+        Raises:
+            BundleError: it is damaged, or leads from another bundle.
+            UserError: the new bundle cannot be written beside the old one (no room, no permission).
+        """
+
+        def checked(folder: Path) -> Recommender:
+            new = Recommender(folder, self._threads)
+            _ = new.tokens, new._titles  # what is read when first needed must be right too
+            return new
+
+        new = update_bundle(self.folder, _path(delta, "delta", "a delta"), checked)
+        new.folder = self.folder
+        vars(self).clear()
+        vars(self).update(vars(new))
 
     def recommend(self, history: Sequence[str | int], k: int = 20, exclude_seen: bool = False) -> Recommendations:
         """The k best next items of one session.
@@ -210,6 +233,13 @@ def _without(seen: set[int], ids: np.ndarray, scores: np.ndarray) -> tuple[np.nd
     order = np.argsort(~is_kept, kind="stable")
     is_kept = is_kept[order]
     return ids[order] * is_kept, np.where(is_kept, scores[order], -np.inf)
+
+
+def _path(given: str | Path, name: str, what: str) -> Path:
+    try:
+        return Path(given)
+    except TypeError:
+        raise BundleError(f"{name}={given!r:.60}, expected the path of {what}.") from None
 
 
 def _return_free_memory() -> None:
