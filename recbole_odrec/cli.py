@@ -10,6 +10,7 @@ from importlib import import_module
 
 from recbole_odrec.arguments import CommandParser, parse_train_arguments
 from recbole_odrec.errors import UserError, did_you_mean
+from recbole_odrec.processes.launch import ENDED, is_consequence, prints, tell
 
 USAGE = """\
 usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDER]] [--key=value ...]
@@ -44,7 +45,8 @@ def train(words: Sequence[str]) -> None:
         from recbole_odrec.result import table
 
     result = run(asked.model, asked.dataset, asked.config_files, arguments=asked.keys, resume=asked.resume)
-    sys.stdout.write(f"\n{table(result)}\n{result['path']}\n")
+    if prints():
+        sys.stdout.write(f"\n{table(result)}\n{result['path']}\n")
 
 
 def tune(words: Sequence[str]) -> None:
@@ -227,8 +229,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
         return 141
     except UserError as error:
-        sys.stderr.write(f"recbole_odrec: {error}\n")
+        tell(f"recbole_odrec: {error}\n", error)
         return 2
+    except Exception as error:
+        if not is_consequence(error):
+            raise
+        tell(ENDED, error)
+        return 1
     except KeyboardInterrupt:
         if command != "demo":  # stopping a server is no interruption
             way_on = _WAYS_ON.get(command, "")

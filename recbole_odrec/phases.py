@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -18,9 +19,10 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
 from recbole_odrec.files import write_atomically, write_json
 from recbole_odrec.nn.product import is_quick_in_bfloat16
+from recbole_odrec.processes.group import first_gives, is_first
 from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.result import parameter_report, versions
-from recbole_odrec.screen import FILE_ONLY, data_lines, open_log
+from recbole_odrec.screen import FILE_ONLY, data_lines, open_log, stay_silent
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.resumable import ResumableTrainer
 
@@ -44,7 +46,10 @@ def start_logging(config: Config, train_data: Any, valid_data: Any, test_data: A
     """The log of the run: configuration and data set at the head of RecBole's file, three lines on the screen."""
     if config["reproducibility"]:
         torch.use_deterministic_algorithms(True, warn_only=True)
-    open_log(config, validates=bool(valid_data))
+    if is_first():
+        open_log(config, validates=bool(valid_data))
+    else:
+        stay_silent(config)
     log = logging.getLogger()
     log.info(config, extra=FILE_ONLY)
     log.info(train_data._dataset, extra=FILE_ONLY)
@@ -72,7 +77,7 @@ def phase_report(trainer: Any, valid_data: Any, test_data: Any, is_head: Tensor 
         ranks = (report[split] or {}).pop("ranks", None)
         if split == "test" and ranks is not None:
             path = folder / "test_ranks.npy"
-            write_atomically(path, lambda file, ranks=ranks: np.save(file, ranks))
+            first_gives(partial(write_atomically, path, partial(_save, ranks)))
             report["test_ranks"] = str(path)
     report["parameters"] = parameter_report(trainer.model)
     if decided := getattr(trainer.model, "decided", None):
@@ -81,6 +86,10 @@ def phase_report(trainer: Any, valid_data: Any, test_data: Any, is_head: Tensor 
         report.update(_times(trainer.epoch_seconds), best_epoch=trainer.best_epoch, losses=trainer.loss_history)
         report["checkpoint"] = str(trainer.best_file)
     return report
+
+
+def _save(values: np.ndarray, file: BinaryIO) -> None:
+    np.save(file, values)
 
 
 def _times(epoch_seconds: list[float]) -> dict[str, Any]:
@@ -100,5 +109,5 @@ def finish(config: Config, run_dir: Path, phases: dict[str, Any]) -> dict[str, A
         "versions": versions(),
         "path": str(path),
     }
-    write_json(path, result)
+    first_gives(lambda: write_json(path, result))
     return result

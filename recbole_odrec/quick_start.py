@@ -16,6 +16,7 @@ from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items
 from recbole_odrec.data.preparation import prepare
 from recbole_odrec.data.session_dataset import refuse_streamed
+from recbole_odrec.data.shared_data import check_shares
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.decided import build_student
 from recbole_odrec.errors import UserError
@@ -25,8 +26,11 @@ from recbole_odrec.neighbours import NeighbourModel
 from recbole_odrec.parts import NEIGHBOURS
 from recbole_odrec.phases import OnValidation, build_model, finish, phase_report, start_logging
 from recbole_odrec.preflight import preflight
+from recbole_odrec.processes.checks import check_same_configuration, refuse_baseline, take_device
+from recbole_odrec.processes.group import agreed, first_gives, started
 from recbole_odrec.registry import OUR_MODELS
 from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
+from recbole_odrec.trainer.checkpoint import exists, plain_config
 from recbole_odrec.trainer.counting import trainer_of
 from recbole_odrec.trainer.distillation import DistillationTrainer
 from recbole_odrec.trainer.objectives import check_embeddings, needs_teacher
@@ -65,15 +69,26 @@ def run(
     Raises:
         UserError: bad input, in one line.
     """
-    config = make_config(model, dataset, config_files, config_dict, arguments)
+    with started():
+        with agreed():
+            config = make_config(model, dataset, config_files, config_dict, arguments)
+            take_device(config)
+        check_same_configuration({**plain_config(config), "resume": resume})
+        return _run(config, resume, tests, on_validation)
+
+
+def _run(config: Config, resume: bool | str, tests: bool, on_validation: OnValidation | None) -> dict[str, Any]:
     for folder in (config["checkpoint_dir"], "log", "log_tensorboard"):
-        check_writable(Path(folder))
-    if config["model"] not in OUR_MODELS:
+        first_gives(partial(check_writable, Path(folder)))
+    if (model := config["model"]) not in OUR_MODELS:
         if resume:
             raise UserError(f"--resume continues {', '.join(OUR_MODELS)}; RecBole's {model} keeps no exact state.")
+        with agreed():
+            refuse_baseline(model)
         with writing_below(config["checkpoint_dir"]):
             return run_baseline(config, tests, on_validation)
-    run_dir, identity = find_unfinished(config, resume) if resume else None, identify(config)
+    run_dir = first_gives(lambda: find_unfinished(config, resume) if resume else None)
+    identity = first_gives(lambda: identify(config))
     with writing_below(config["checkpoint_dir"]):
         return _run_ours(config, run_dir, identity, resume, tests, on_validation)
 
@@ -87,13 +102,15 @@ def _run_ours(
     on_validation: OnValidation | None,
 ) -> dict:
     """A run of our models in this folder, or in a new one."""
-    train_data, valid_data, test_data = _prepare_data(config, tests)
+    with agreed():
+        train_data, valid_data, test_data = _prepare_data(config, tests)
+    check_shares(train_data, valid_data, test_data)
     teachers = _check_models(config, train_data, valid_data, test_data)
     # Only now, with all input checked, does the run write anything.
     if run_dir is None:
-        run_dir = new_run_folder(config, identity)
+        run_dir = first_gives(lambda: new_run_folder(config, identity))
     else:
-        remove_temporary(run_dir)
+        first_gives(partial(remove_temporary, run_dir))
     start_logging(config, train_data, valid_data, test_data)
     fit = {"show_progress": config["show_progress"]}
     if on_validation:
@@ -126,7 +143,7 @@ def _run_odrec(
         # Seeded again: the student is the same whether its teacher was trained just now or reused.
         init_seed(config["seed"], config["reproducibility"])
         trainer = DistillationTrainer(config, build_model(config, train_data), run_dir=run_dir)
-        resume = resume and trainer.last_file.is_file()
+        resume = resume and exists(trainer.last_file)
         if teacher is not None:
             trainer.attach_teacher(teacher.model, starts=not resume)
         if resume:

@@ -56,6 +56,22 @@ def open_log(config: Config, validates: bool) -> None:
     recbole.trainer.trainer.tqdm = partial(tqdm, disable=None, leave=False)
 
 
+def stay_silent(config: Config) -> None:
+    """A process that shows nothing and logs nothing, beside the one that does."""
+    config["show_progress"], config["log_wandb"] = False, False
+    recbole.trainer.trainer.get_tensorboard = lambda _: _Nobody()
+
+
+class _Nobody:
+    """In the place of a TensorBoard writer."""
+
+    def add_scalar(self, *_: object) -> None:
+        """Not written."""
+
+    def add_hparams(self, *_: object) -> None:
+        """Not written."""
+
+
 def data_lines(config: Config, train_data: Any, valid_data: Any, test_data: Any) -> str:
     """The data set in three lines: what it holds, how many cases each part has, where the log is."""
     data = train_data._dataset

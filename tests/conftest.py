@@ -43,6 +43,7 @@ SLOW = (
     "benchmark/",
     "neighbours/test_as_teachers.py",
     "demo/",
+    "processes/",
     "trainer/test_resume.py",
     "trainer/test_teacher_phase.py",
     "test_package.py",

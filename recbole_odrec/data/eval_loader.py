@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader
 from torch import Tensor
 
 from recbole_odrec.data.seen_items import SeenItems
+from recbole_odrec.processes.group import n_processes, rank
 
 SCORE_BYTES = 600_000_000  # of one block of scores on a CPU
 _ROWS_ON_GPU = 4096  # RecBole's default: small blocks leave a GPU idle
@@ -39,7 +39,8 @@ class BoundedEvalLoader(FullSortEvalDataLoader):
     Attributes:
         sorts: whether rows come longest first and each batch is as wide as its own longest, for a model that scores a
             row alike at any width; in the data set's order otherwise.
-        order: int64 [R], positions in the data set of the rows as they come; None in the data set's order.
+        order: int64 [R], positions in the data set of the rows as they come, those of one process after those of
+            another; None in the data set's order.
         seen: what is left out of each row's ranking; None leaves nothing out, as RecBole's sequential loader does.
     """
 
@@ -52,14 +53,19 @@ class BoundedEvalLoader(FullSortEvalDataLoader):
 
     @property
     def order(self) -> Tensor | None:
+        if n_processes() == 1:
+            return self._every_row if self.sorts else None
+        return torch.cat([self._every_row[number :: n_processes()] for number in range(n_processes())])
+
+    @property
+    def _every_row(self) -> Tensor:
         if not self.sorts:
-            return None
+            return torch.arange(len(self._dataset))
         lengths = self._dataset.inter_feat[self._dataset.item_list_length_field]
         return torch.argsort(lengths, descending=True, stable=True)
 
     def __iter__(self) -> Iterator[Any]:
-        order = self.order
-        rows = np.arange(len(self._dataset)) if order is None else order.numpy()
+        rows = self._every_row[rank() :: n_processes()].numpy()  # each process has long rows and short ones
         for first in range(0, len(rows), self.step):
             yield self.collate_fn(rows[first : first + self.step])
 

@@ -22,6 +22,8 @@ from recbole_odrec.data.length_buckets import SORTING_POOL
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.session_jumps import SessionJumps
 from recbole_odrec.data.window_plan import SessionBlock, WindowPlan
+from recbole_odrec.processes.group import rank
+from recbole_odrec.processes.shares import Share, bounds_of
 
 NEXT_ITEMS = "next_items"  # [B, L]: next item after each position, 0 where there is no training case
 
@@ -31,13 +33,15 @@ class Windows(Interaction):
 
     Attributes:
         cases: flat positions in `next_items` that hold an item, int64 [C].
+        share: which part of a larger batch these are, where several processes share it.
     """
 
     cases: Tensor
+    share: Share | None
 
-    def __init__(self, fields: dict[str, Tensor], cases: Tensor) -> None:
+    def __init__(self, fields: dict[str, Tensor], cases: Tensor, share: Share | None = None) -> None:
         super().__init__(fields)
-        self.cases = cases
+        self.cases, self.share = cases, share
 
     def to(self, device: Any, selected_field: Any = None) -> Interaction:
         """As RecBole's. All of a batch goes to an accelerator as one copy, which the host does not wait for."""
@@ -51,7 +55,19 @@ class Windows(Interaction):
             packed = (packed.pin_memory() if device.type == "cuda" else packed).to(device, non_blocking=True)
             flat = packed.split([part.numel() for part in parts])
             *values, cases = (values.view(part.shape) for values, part in zip(flat, parts, strict=True))
-        return Windows(dict(zip(self.interaction, values, strict=True)), cases)
+        return Windows(dict(zip(self.interaction, values, strict=True)), cases, self.share)
+
+    def shared(self) -> Windows:
+        """This process's share of the rows, as wide as the batch."""
+        n_rows, width = self[NEXT_ITEMS].shape
+        bounds, cases = bounds_of(n_rows), self.cases.numpy()
+        places = np.searchsorted(cases, np.array(bounds) * width)
+        own = slice(places[rank()], places[rank() + 1])
+        share = Share(bounds, own.stop - own.start, len(cases))
+        rows = share.computed
+        of_rows = slice(*np.searchsorted(cases, [rows.start * width, rows.stop * width]))
+        fields = {name: values[rows] for name, values in self.interaction.items()}
+        return Windows(fields, self.cases[of_rows] - rows.start * width, share)
 
 
 def window_cases(batch: Interaction) -> Tensor:

@@ -22,6 +22,7 @@ from recbole_odrec.nn import Encoder, ItemTable, Readout, RepeatScores
 from recbole_odrec.nn.kinds import network_part
 from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.parsing import parse
+from recbole_odrec.processes.draws import drawn_for_all
 from recbole_odrec.settings import NetworkConfig
 
 
@@ -104,13 +105,16 @@ class SessionRecommender(SequentialRecommender):
         """Encodes a batch of prefix rows (RecBole's) or of session windows (`data.window_loader`)."""
         item_seq = interaction[self.ITEM_SEQ]
         item_repr = self.item_table(item_seq)
-        hidden = self.encoder(item_repr)
+        share = getattr(interaction, "share", None)
+        with drawn_for_all(share):
+            hidden = self.encoder(item_repr)
         last = interaction[self.ITEM_SEQ_LEN] - 1
         if NEXT_ITEMS not in interaction:
             session_repr = self.readout(hidden, item_seq != 0, item_repr)
             added = self._added_scores(item_seq, hidden, torch.arange(len(item_seq), device=last.device), last)
             return TrainingCases(session_repr, interaction[self.POS_ITEM_ID], session_repr, item_repr, added)
-        prefix_repr = self.readout.every_prefix(hidden, item_repr)  # [B, L, D]
+        with drawn_for_all(share):
+            prefix_repr = self.readout.every_prefix(hidden, item_repr)  # [B, L, D]
         session_repr = self.gather_indexes(prefix_repr, last)
         next_items, case = interaction[NEXT_ITEMS].flatten(), window_cases(interaction)  # [B * L], [C]
         case_repr = prefix_repr.flatten(0, 1).index_select(0, case)  # [B * L, D] -> [C, D]

@@ -21,21 +21,33 @@ from torch import Tensor
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_zip, json_plain, write_atomically
+from recbole_odrec.processes.group import first_gives
 
 FORMAT = "recbole_odrec checkpoint 1"
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Saves a checkpoint; `state` holds tensors and plain types."""
-    write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
+    """Saves a checkpoint; `state` holds tensors and plain types. Of several processes, the first one does."""
+    first_gives(lambda: write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file)))
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file, for the process that reads it."""
+    return first_gives(path.is_file)
 
 
 def load(path: Path) -> dict[str, Any]:
     """Loads a checkpoint onto the CPU; one flipped bit of it would be another network.
 
+    Of several processes, the first one reads the file and gives it to the others, which may be on other machines.
+
     Raises:
         UserError: the file is missing, damaged anywhere, or not one of ours.
     """
+    return first_gives(lambda: _load(path))
+
+
+def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist.")
     try:
@@ -77,7 +89,7 @@ def load_training(path: Path) -> tuple[Path, dict[str, Any]]:
         UserError: as `load_model`.
     """
     last = path.with_name("last.pth")
-    if "training" not in load(path) and last.is_file():
+    if "training" not in load(path) and exists(last):
         path = last  # a script has RecBole's `saved_model_file`: the best
     state = load_model(path)
     _check_kinds(path, state, _KINDS_OF_TRAINING)
@@ -143,7 +155,7 @@ def rng_state() -> dict[str, Any]:
     version, internal, gauss_next = random.getstate()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
         "numpy": [kind, torch.as_tensor(keys.astype(np.int64)), position, has_gauss, gauss],
         "python": [version, list(internal), gauss_next],
     }
@@ -153,7 +165,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     """Puts back what `rng_state` gave."""
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"][0])  # of the device in use; processes draw alike
     kind, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, internal, gauss_next = state["python"]

@@ -113,7 +113,11 @@ class DistillationTrainer(ResumableTrainer):
         """
         step, parts = Step(self.pair, interaction), {}
         for objective in self.objectives.values():
-            parts.update(objective(step))
+            found = objective(step)
+            if step.share is not None:
+                weight = step.share.part_of(type(objective).averaged_over)
+                found = {name: weight * part for name, part in found.items()}
+            parts.update(found)
         if parts.keys() != set(self.loss_names):
             raise UserError(f"objectives gave {tuple(parts)}, their weights above 0 are of {self.loss_names}.")
         return tuple(parts[name] for name in self.loss_names)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import cannot_write
+from recbole_odrec.processes.group import n_processes
+from recbole_odrec.processes.shares import summed
 from recbole_odrec.screen import FILE_ONLY
 
 Loss = Callable[[Interaction], Tensor | tuple[Tensor, ...]]
@@ -58,14 +60,16 @@ class EpochLoss:
         self._steps = 0
 
     def __call__(self, interaction: Interaction) -> tuple[_Silent]:
-        """The sum of the parts, as RecBole's epoch takes it."""
+        """The sum of the parts, as RecBole's epoch takes it; of several processes, that of this one's share."""
         parts = self._loss(interaction)
         parts = parts if isinstance(parts, tuple) else (parts,)
         numbers = torch.stack([part.detach().reshape(()) for part in parts]).double()
+        if n_processes() > 1:
+            numbers = summed(numbers)
         self._sums = numbers if self._sums is None else self._sums + numbers
         self._steps += 1
         if numbers.device.type == "cpu":
-            self._check(dict(zip(self._names, parts, strict=True)))
+            self._check(dict(zip(self._names, numbers, strict=True)))
         elif self._steps % _STEPS_UNSEEN == 0:
             self.sums()
         return (_Silent(sum(parts)),)  # pyright: ignore[reportArgumentType]  # never of none

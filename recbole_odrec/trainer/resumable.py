@@ -8,21 +8,19 @@ from time import perf_counter
 from typing import Any
 
 from recbole.config import Config
-from recbole.trainer import Trainer
 from recbole.utils import get_local_time, set_color
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from recbole_odrec.data.eval_loader import BoundedEvalLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.screen import FILE_ONLY
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.finite import EpochLoss, check_weights
-from recbole_odrec.trainer.topk_collector import TopKCollector
+from recbole_odrec.trainer.shared import SharedTrainer
 
 
-class ResumableTrainer(Trainer):
+class ResumableTrainer(SharedTrainer):
     """Trains one model; a killed run resumes to the same numbers as one never killed.
 
     An epoch draws its batches from `seed + epoch`; everything else random is stored with the last checkpoint, so
@@ -39,13 +37,11 @@ class ResumableTrainer(Trainer):
         best_epoch: epoch of the best checkpoint.
     """
 
-    model: Any  # RecBole's trainers have no types
     _check_nan: Any = staticmethod(lambda _: None)  # `EpochLoss` looks, without waiting at every step
 
     def __init__(self, config: Config, model: nn.Module, run_dir: Path | None = None, phase: str = "train") -> None:
         super().__init__(config, model)
         run_dir = run_dir or Path(config["checkpoint_dir"]) / f"{config['model']}-{get_local_time()}"
-        self.eval_collector = TopKCollector(config)
         self.phase, self.run_dir = phase, Path(run_dir)
         self.best_file, self.last_file = (self.run_dir / phase / f"{name}.pth" for name in ("best", "last"))
         self.saved_model_file = str(self.best_file)  # RecBole's name for it
@@ -131,7 +127,7 @@ class ResumableTrainer(Trainer):
         self._steps_an_epoch = n_steps = len(train_data)
         self._step = epoch_idx * n_steps
         start = perf_counter()
-        loss = EpochLoss(loss_func or self.model.calculate_loss, self.loss_names, self.config, self.phase, epoch_idx)
+        loss = EpochLoss(loss_func or self.loss, self.loss_names, self.config, self.phase, epoch_idx)
         super()._train_epoch(train_data, epoch_idx, loss, show_progress)
         means = tuple(total / n_steps for total in loss.sums())
         check_weights(self.config, self.phase, epoch_idx, self.model)
@@ -210,7 +206,7 @@ class ResumableTrainer(Trainer):
 
     def resume(self) -> bool:
         """Continues after this phase's last checkpoint; False when there is none (the phase starts afresh)."""
-        if not self.last_file.is_file():
+        if not checkpoint.exists(self.last_file):
             return False
         self.resume_checkpoint(self.last_file)
         return True
@@ -244,7 +240,4 @@ class ResumableTrainer(Trainer):
         """As RecBole's, with our checkpoints (RecBole's own loading fails on torch >= 2.6)."""
         if eval_data and load_best_model:
             self.load_best(model_file)
-        if isinstance(eval_data, BoundedEvalLoader):
-            eval_data.sorts = getattr(self.model, "reads_any_width", False)
-        self.eval_collector.order = getattr(eval_data, "order", None)
         return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)

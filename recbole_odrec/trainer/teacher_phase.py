@@ -19,6 +19,7 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_atomically
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.ensemble import TeacherEnsemble
+from recbole_odrec.processes.group import first_gives
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.counting import trainer_of
 from recbole_odrec.trainer.phase_log import phase_log
@@ -118,8 +119,8 @@ def _provide(
         return _loaded(trainer_of(plan.model)(plan.config, plan.model, run_dir, phase), plan.weights, "checkpoint")
     name = f"{plan.config['model']}-{config['dataset']}-{_key(plan.config, train_data)}"
     cached = Path(config["checkpoint_dir"]) / "teachers" / name
-    is_begun = (run_dir / phase / "last.pth").is_file()
-    if config["teacher_cache"] and not is_begun and (cached / "best.pth").is_file():
+    is_begun = checkpoint.exists(run_dir / phase / "last.pth")
+    if config["teacher_cache"] and not is_begun and checkpoint.exists(cached / "best.pth"):
         try:
             items = checkpoint.item_fingerprint(train_data._dataset)
             trainer = trainer_of(plan.model)(plan.config, plan.model, run_dir, phase)
@@ -129,7 +130,7 @@ def _provide(
         else:
             log.info(f"{phase}: reusing {cached}, trained with the same data, configuration and seed")
             return reused
-    run_dir.mkdir(parents=True, exist_ok=True)
+    first_gives(lambda: run_dir.mkdir(parents=True, exist_ok=True))
     with phase_log(run_dir, phase):
         trainer = trainer_of(plan.model)(plan.config, plan.model, run_dir, phase)
         init_seed(plan.config["seed"], plan.config["reproducibility"])
@@ -137,7 +138,7 @@ def _provide(
             trainer.resume()
         trainer.fit(_phase_data(plan.model, plan.config, train_data), valid_data, show_progress=show_progress)
     if config["teacher_cache"]:
-        _publish(trainer, cached)
+        first_gives(lambda: _publish(trainer, cached))
     return _loaded(trainer, trainer.best_file, "trained")
 
 
@@ -163,7 +164,7 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source, items: s
     """
     state = checkpoint.load_model(best_file)
     last = best_file.with_name("last.pth")
-    history = checkpoint.load(last) if last.is_file() else {}
+    history = checkpoint.load(last) if checkpoint.exists(last) else {}
     if items is not None:
         model = trainer.model
         stored = {"model": state["model"], "items": state["items"]}

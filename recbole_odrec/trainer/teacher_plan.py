@@ -19,6 +19,7 @@ from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.neighbours import NeighbourModel
 from recbole_odrec.nn.kinds import KINDS
+from recbole_odrec.processes.group import n_processes
 from recbole_odrec.registry import model_class
 from recbole_odrec.trainer import checkpoint
 
@@ -58,7 +59,7 @@ def plan_teachers(config: Config, train_data: Any) -> list[TeacherPlan]:
         if file is not None:
             state = checkpoint.load_model(file)
             phase_config = _config_of_checkpoint(config, file, state, train_data, entry.get("parts", []))
-        model = _build(phase_config, train_data)
+        model = _build(phase_config, train_data, trains=file is None)
         if file is not None:
             checkpoint.load_weights(model, state["state_dict"], file, state["n_items"])
         phase = f"teacher-{number + 1}" if number else "teacher"
@@ -71,7 +72,7 @@ def start_of_plans(config: Config, plans: Sequence[TeacherPlan]) -> int:
     return start_of(config["starts_from"], [{"model": plan.config["model"]} for plan in plans])
 
 
-def _build(phase_config: Config, train_data: Any) -> Any:
+def _build(phase_config: Config, train_data: Any, trains: bool) -> Any:
     """The untrained model; a RecBole model is tried as a teacher before any time is spent on it."""
     kind = model_class(phase_config["model"])
     init_seed(phase_config["seed"], phase_config["reproducibility"])
@@ -85,7 +86,11 @@ def _build(phase_config: Config, train_data: Any) -> Any:
             f"{kind.__name__} cannot be the teacher: it could not be built from this data "
             f"({type(error).__name__}: {reason})."
         ) from error
-    served(model)
+    if isinstance(served(model), ProductTeacher) and trains and n_processes() > 1:
+        raise UserError(
+            f"{kind.__name__} of RecBole trains in one process: train it without torchrun and give its file, "
+            "teachers: [{checkpoint: saved/../best.pth}]."
+        )
     return model
 
 

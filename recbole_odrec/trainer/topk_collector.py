@@ -7,6 +7,8 @@ from recbole.evaluator import Collector
 from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
+from recbole_odrec.processes.shares import gathered_rows
+
 # What RecBole collects row by row; the rest is of the data and stays from one evaluation to the next.
 _OF_ROWS = ("rec.topk", "rec.items", "rec.meanrank", "rec.score", "data.label")
 
@@ -20,9 +22,11 @@ class TopKCollector(Collector):
     Attributes:
         order: int64 [rows], which of all rows each one collected is; None where they come in their order. Results are
             handed out in order.
+        is_shared: whether each process has collected rows of its own; every process then hands out all of them.
     """
 
     order: Tensor | None = None
+    is_shared = False
 
     def eval_batch_collect(
         self, scores_tensor: Tensor, interaction: object, positive_u: Tensor, positive_i: Tensor
@@ -52,7 +56,7 @@ class TopKCollector(Collector):
         for name, value in [*self.data_struct._data_dict.items()]:
             if name in _OF_ROWS:
                 del self.data_struct[name]
-                value = value.cpu()
+                value = gathered_rows(value.cpu()) if self.is_shared else value.cpu()
                 value = value if self.order is None else value[torch.argsort(self.order)]
             collected.set(name, value)
         return collected

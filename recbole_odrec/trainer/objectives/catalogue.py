@@ -17,7 +17,7 @@ from recbole_odrec.trainer.objectives.objective import Objective, Step
 class Catalogue(Objective):
     """(1 - kd_weight) cross-entropy of the next item + kd_weight KL(teacher || student) (paper, section 3.4)."""
 
-    name = "catalogue"
+    name, averaged_over = "catalogue", "cases"
 
     @dataclass(frozen=True)
     class Settings:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from recbole_odrec.losses import contrastive_loss
 from recbole_odrec.parsing import key, require
+from recbole_odrec.processes.shares import every_row
 from recbole_odrec.trainer.objectives.objective import Step
 from recbole_odrec.trainer.objectives.recombined import RecombinedObjective
 
@@ -29,5 +30,9 @@ class Contrastive(RecombinedObjective):
             require(temperature > 0, "contrastive_temperature", temperature, "a number above 0")
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        loss = contrastive_loss(*self.views(step), self.settings.contrastive_temperature)
+        first, second = self.views(step)
+        at = 0
+        if step.share is not None:  # the other sessions of the batch are with other processes
+            at, second = step.share.own.start, every_row(second, step.share)
+        loss = contrastive_loss(first, second, self.settings.contrastive_temperature, at)
         return {"contrastive": self.settings.contrastive_weight * loss}

@@ -32,6 +32,7 @@ from recbole_odrec.losses import Recombination, RecombinedParts
 from recbole_odrec.model.session_recommender import SessionRecommender, TrainingCases
 from recbole_odrec.nn import FrozenTable
 from recbole_odrec.nn.product import ScoreBuffer
+from recbole_odrec.processes.shares import Share
 
 
 class Pair:
@@ -78,10 +79,15 @@ class Pair:
 
 
 class Step:
-    """A batch of training, and what objectives share of it; nothing is made before it is asked for."""
+    """A batch of training, and what objectives share of it; nothing is made before it is asked for.
+
+    Attributes:
+        share: which part of the batch this process has, where there are several.
+    """
 
     def __init__(self, pair: Pair, interaction: Interaction) -> None:
         self.pair, self.interaction = pair, interaction
+        self.share: Share | None = getattr(interaction, "share", None)
 
     @cached_property
     def cases(self) -> TrainingCases:
@@ -108,6 +114,8 @@ class Objective(nn.Module, ABC):
     Class attributes:
         name: what its part is called in logs and results.
         Settings: a frozen dataclass of its keys (`parsing.key`), `<name>_weight` among them.
+        averaged_over: what its parts are means over, the batch's `rows` (sessions) or its `cases`: of several
+            processes, each gives the mean over its share.
 
     Args:
         settings: the configuration's values of those keys.
@@ -116,6 +124,7 @@ class Objective(nn.Module, ABC):
 
     name: ClassVar[str]
     Settings: ClassVar[type]
+    averaged_over: ClassVar[str] = "rows"
 
     def __init__(self, settings: Any, pair: Pair) -> None:
         super().__init__()

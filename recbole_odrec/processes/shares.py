@@ -1,0 +1,120 @@
+"""A process's share of a batch: consecutive rows, so that all shares in order are the batch.
+
+Dimension key: B rows of a batch, b of a share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, distributed
+
+from recbole_odrec.processes.group import gathered, n_processes, rank
+
+
+class Share(NamedTuple):
+    """Which part of a batch this process has.
+
+    A share without rows computes the batch's first row at no weight: every process does every step.
+
+    Attributes:
+        bounds: rows at which the shares of all processes begin, and B: [processes + 1].
+        n_cases, all_cases: training cases of the share and of the batch.
+    """
+
+    bounds: Sequence[int]
+    n_cases: int
+    all_cases: int
+
+    @property
+    def own(self) -> slice:
+        """Its rows of the batch, 0 or more."""
+        return slice(self.bounds[rank()], self.bounds[rank() + 1])
+
+    @property
+    def computed(self) -> slice:
+        """The rows that it computes, 1 or more."""
+        return self.own if self.n_rows else slice(0, 1)
+
+    @property
+    def n_rows(self) -> int:
+        return self.own.stop - self.own.start
+
+    @property
+    def all_rows(self) -> int:
+        return self.bounds[-1]
+
+    def part_of(self, averaged_over: str) -> float:
+        """What a mean over the share's `rows` or `cases` counts in the mean over the batch's."""
+        if averaged_over == "cases":
+            return self.n_cases / self.all_cases
+        return self.n_rows / self.all_rows
+
+
+def bounds_of(n_rows: int) -> list[int]:
+    """Where the share of each process begins, and where the last one ends."""
+    n = n_processes()
+    return [n_rows * number // n for number in range(n + 1)]
+
+
+# ---------------------------------------------------------------------- what travels
+
+
+def sum_gradients(parameters: Sequence[Tensor]) -> None:
+    """The gradients of the whole batch in place of the share's, which are parts of a sum."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    for dtype in dict.fromkeys(gradient.dtype for gradient in gradients):
+        alike = [gradient for gradient in gradients if gradient.dtype == dtype]
+        flat = torch.cat([gradient.flatten() for gradient in alike])
+        distributed.all_reduce(flat)
+        for gradient, summed in zip(alike, flat.split([gradient.numel() for gradient in alike]), strict=True):
+            gradient.copy_(summed.view_as(gradient))
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over the processes, in new memory."""
+    values = values.clone()
+    distributed.all_reduce(values)
+    return values
+
+
+def first_ones(tensors: Sequence[Tensor]) -> None:
+    """Every process gets what the first one has."""
+    for tensor in tensors:
+        if tensor.numel():
+            distributed.broadcast(tensor.detach(), src=0)
+
+
+def every_row(rows: Tensor, share: Share) -> Tensor:
+    """The rows of all shares, with gradient: [b, ..] -> [B, ..]."""
+    return _EveryRow.apply(rows, share)
+
+
+def gathered_rows(rows: Tensor) -> Tensor:
+    """Rows of all processes, one process after the other, however many each has: [b, ..] -> [sum of b, ..]."""
+    return _gather(rows, gathered(len(rows)))
+
+
+def _gather(rows: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Padded to the longest share: what travels is of one size."""
+    longest = max(sizes)
+    padded = rows.new_zeros(longest, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    gathered = [torch.empty_like(padded) for _ in sizes]
+    distributed.all_gather(gathered, padded)
+    return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
+
+
+class _EveryRow(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, share: Share) -> Tensor:
+        ctx.share, ctx.n_computed = share, len(rows)
+        sizes = [stop - start for start, stop in zip(share.bounds, share.bounds[1:], strict=False)]
+        return _gather(rows[: share.n_rows], sizes)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        own = summed(gradient)[ctx.share.own]  # every process has made use of these rows
+        return own if len(own) == ctx.n_computed else gradient.new_zeros(ctx.n_computed, *gradient.shape[1:]), None

@@ -1,0 +1,33 @@
+"""Starts `torchrun` on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import recbole_odrec
+
+ROOT = Path(recbole_odrec.__file__).parents[1]
+SCRIPT = [str(ROOT / "recbole_odrec" / "__main__.py")]
+
+
+def torchrun(n_processes: int, folder: Path, words: list[str], **environment: str) -> subprocess.Popen:
+    """Starts processes in a folder; what they print is in its `output.txt`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
+    paths = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with (folder / "output.txt").open("w") as output:
+        return subprocess.Popen(
+            [*launcher, *words],
+            cwd=folder,
+            env={**os.environ, **paths, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def output_of(folder: Path) -> str:
+    """What the processes have printed."""
+    return (folder / "output.txt").read_text()
