@@ -112,10 +112,10 @@ class DistillationTrainer(ResumableTrainer):
             UserError: an objective gave other parts than those that it has a weight for.
         """
         step, parts = Step(self.pair, interaction), {}
-        for objective in self.objectives.values():
-            found = objective(step)
+        for kind in self._active:
+            found = self.objectives[kind.name](step)
             if step.share is not None:
-                weight = step.share.part_of(type(objective).averaged_over)
+                weight = step.share.part_of(kind.averaged_over)
                 found = {name: weight * part for name, part in found.items()}
             parts.update(found)
         if parts.keys() != set(self.loss_names):

@@ -1,0 +1,76 @@
+"""One step in float64, shared and whole, compared in each process that `torchrun` starts: `gradients.py RUNS.json`.
+
+RUNS.json: [[model, keys], ..]. Fails where loss, a gradient, or the state of the random generator afterwards differs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.data import create_dataset
+from torch import Tensor
+
+from recbole_odrec.config import make_config
+from recbole_odrec.data.preparation import prepare
+from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader, Windows
+from recbole_odrec.phases import build_model
+from recbole_odrec.processes.group import started
+from recbole_odrec.processes.shares import sum_gradients, summed
+from recbole_odrec.trainer.distillation import DistillationTrainer
+from recbole_odrec.trainer.resumable import ResumableTrainer
+from recbole_odrec.trainer.teacher_plan import plan_teachers
+
+
+def step(trainer: Any, batch: Any, seed: int) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Loss, gradients and state of the generator after a step that is not taken."""
+    torch.manual_seed(seed)
+    trainer.model.train()
+    trained = [each for group in trainer.optimizer.param_groups for each in group["params"]]
+    for parameter in trained:
+        parameter.grad = None
+    is_distilled = isinstance(trainer, DistillationTrainer)
+    parts = trainer.loss_parts(batch) if is_distilled else (trainer.loss(batch),)
+    loss = sum(parts)
+    loss.backward()
+    if getattr(batch, "share", None) is not None:
+        loss = summed(loss.detach())
+        sum_gradients(trained)
+    return loss.detach(), [p.grad.clone() for p in trained if p.grad is not None], torch.get_rng_state()
+
+
+def compare(model: str, keys: dict[str, Any]) -> None:
+    """A batch of a run, and one of two windows: of three processes, one has nothing of it."""
+    config = make_config(model, keys.pop("dataset"), config_dict=keys)
+    data, *_ = prepare(config, create_dataset, tests=True)
+    loader = SessionWindowLoader(config, data._dataset)
+    student = build_model(config, loader).double()
+    if model == "ODRec":
+        trainer = DistillationTrainer(config, student)
+        (plan,) = plan_teachers(config, loader)
+        trainer.attach_teacher(plan.model.double())
+        trainer.pair.dataset = loader._dataset
+        trainer.objectives.double()
+    else:
+        trainer = ResumableTrainer(config, student)
+    batch = next(iter(loader))
+    width = batch[NEXT_ITEMS].shape[1]
+    few = Windows(
+        {name: values[:2] for name, values in batch.interaction.items()}, batch.cases[batch.cases < 2 * width]
+    )
+    for each in (batch, few):
+        whole, shared = step(trainer, each, 7), step(trainer, each.shared(), 7)
+        torch.testing.assert_close(shared[0], whole[0], rtol=1e-10, atol=1e-12)
+        for ours, theirs in zip(shared[1], whole[1], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-10)
+        assert torch.equal(shared[2], whole[2])
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with started():
+        for name, values in json.loads(Path(sys.argv[1]).read_text()):
+            compare(name, values)
