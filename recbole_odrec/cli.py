@@ -23,6 +23,7 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec recommend --bundle BUNDLE ITEM [ITEM ...]
        recbole-odrec delta OLD_BUNDLE NEW_BUNDLE --output FILE
        recbole-odrec recommend --bundle OLD_BUNDLE --update FILE
+       recbole-odrec withdraw --bundle BUNDLE --output NEW_BUNDLE ITEM [ITEM ...]
        recbole-odrec demo --bundle BUNDLE [--export FOLDER]
        recbole-odrec benchmark accuracy|train|data|device|browser [--help]
 
@@ -128,16 +129,19 @@ def recommend(words: Sequence[str]) -> None:
 
 
 def delta(words: Sequence[str]) -> None:
-    """`delta`: what has to travel from one bundle to another; prints the bytes of each file."""
-    parser = CommandParser("delta", "Writes what has to travel so that a device with one bundle has another one.")
-    parser.add_argument("old", metavar="OLD", help="the bundle on the device")
-    parser.add_argument("new", metavar="NEW", help="the bundle that it shall have")
-    parser.add_argument("--output", required=True, metavar="FILE", help="file to write")
-    options = vars(parser.parse_args(words))
+    """`delta`: what has to travel from one bundle to another."""
     with _needs("delta", "bundle"):
-        from recbole_odrec.bundle.delta_maker import summarize_delta, write_delta
+        from recbole_odrec.bundle.commands import delta
 
-        sys.stdout.write(f"{summarize_delta(write_delta(**options), options['output'])}\n")
+        delta(words)
+
+
+def withdraw(words: Sequence[str]) -> None:
+    """`withdraw`: a bundle that never recommends some items."""
+    with _needs("withdraw", "bundle"):
+        from recbole_odrec.bundle.commands import withdraw
+
+        withdraw(words)
 
 
 def _shown(text: str) -> str:
@@ -208,6 +212,7 @@ _COMMANDS = {
     "export": export,
     "recommend": recommend,
     "delta": delta,
+    "withdraw": withdraw,
     "demo": demo,
     "benchmark": benchmark,
 }

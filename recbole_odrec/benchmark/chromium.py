@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_odrec.demo.runtime import find_runtime
 from recbole_odrec.demo.server import PageServer, open_server
-from recbole_odrec.demo.site import Site, assemble, bundle_files
+from recbole_odrec.demo.site import Site, assemble, bundle_deltas, bundle_files
 from recbole_odrec.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def chromium(*flags: str) -> Iterator[Browser]:
             browser.close()
 
 
-def make_site(bundle: Path, offline: Path | None = None) -> Site:
-    """The page with a bundle; fetches its runtime if need be."""
-    return assemble(bundle_files(bundle), find_runtime(offline))
+def make_site(bundle: Path, offline: Path | None = None, earlier: Sequence[Path] = ()) -> Site:
+    """The page with a bundle, and with deltas from earlier ones; fetches its runtime if need be."""
+    return assemble(bundle_files(bundle), find_runtime(offline), bundle_deltas(bundle, earlier))
 
 
 @contextmanager

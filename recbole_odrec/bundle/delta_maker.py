@@ -10,7 +10,7 @@ import hashlib
 import json
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,31 +55,46 @@ def write_delta(old: str | Path, new: str | Path, output: str | Path) -> dict[st
     Raises:
         UserError: one of them is no bundle or damaged, or the file cannot be written.
     """
-    old, new, output = Path(old), Path(new), Path(output)
+    output = Path(output)
     if output.is_dir():
         raise UserError(f"{output} is a folder, expected the file to write.")
-    before, after = _contents(old), _contents(new)
+    header, content = make_delta(Path(old), Path(new))
+    write_atomically(output, lambda file: file.write(content))
+    return header
+
+
+def make_delta(old: Path, new: Path, names: Collection[str] | None = None) -> tuple[dict[str, Any], bytes]:
+    """Header and content of a delta, which has been applied and compared with the new bundle.
+
+    Args:
+        old, new: bundles.
+        names: files that are wanted; None for all.
+
+    Raises:
+        UserError: one of them is no bundle, or damaged.
+    """
+    before, after = (_contents(folder, names) for folder in (old, new))
     files: dict[str, dict[str, Any]] = {}
     payloads = []
     for name, entry in after.items():
         if before.get(name) == entry:
             payload, codec = b"", "copy"
         else:
-            content = [(folder / name).read_bytes() for folder in ([old] if name in before else []) + [new]]
-            payload, codec = encoded(content[0] if name in before else b"", content[-1], name == MODEL), "deflate"
+            whole = (old / name).read_bytes() if name in before else b""
+            payload, codec = encoded(whole, (new / name).read_bytes(), name == MODEL), "deflate"
         files[name] = {**entry, "from": before.get(name), "codec": codec, "payload": len(payload)}
         payloads.append(payload)
     header = {"format": FORMAT, "base": before[MANIFEST]["sha256"], "files": files}
     text = json.dumps(header, separators=(",", ":")).encode()
     rest = b"".join([len(text).to_bytes(4, "little"), text, *payloads])
+    content = MAGIC + VERSION + hashlib.sha256(rest).digest() + rest
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "delta"
-        trial.write_bytes(MAGIC + VERSION + hashlib.sha256(rest).digest() + rest)
+        trial.write_bytes(content)
         with open_delta(trial) as (file, _):
             (Path(folder) / "new").mkdir()
             restore(old, file, header, Path(folder) / "new", trial)
-        write_atomically(output, lambda file: file.write(trial.read_bytes()))
-    return header
+    return header, content
 
 
 def summarize_delta(header: dict[str, Any], output: str | Path) -> str:
@@ -93,13 +108,17 @@ def summarize_delta(header: dict[str, Any], output: str | Path) -> str:
     return "\n".join([*lines, f"{size:,} bytes in place of {whole:,}, {100 * size / whole:.1f} %", str(output)])
 
 
-def _contents(folder: Path) -> dict[str, dict[str, Any]]:
+def _contents(folder: Path, names: Collection[str] | None) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of each file of a whole bundle."""
     manifest = read_manifest(folder)
     for name in manifest["files"]:
         verify_file(folder, manifest, name)
-    listed = {name: {key: entry[key] for key in ("bytes", "sha256")} for name, entry in manifest["files"].items()}
-    return {MANIFEST: describe_file(folder / MANIFEST), **listed}
+    found = {MANIFEST: describe_file(folder / MANIFEST), **manifest["files"]}
+    return {
+        name: {key: entry[key] for key in ("bytes", "sha256")}
+        for name, entry in found.items()
+        if names is None or name in names
+    }
 
 
 def encoded(old: bytes, new: bytes, is_model: bool = False) -> bytes:

@@ -15,10 +15,11 @@ import os
 import re
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from recbole_odrec.bundle.aside import recover
 from recbole_odrec.errors import UserError
 
 FORMAT = "recbole_odrec bundle"
@@ -27,7 +28,7 @@ MANIFEST, MODEL, PROGRAM = "manifest.json", "model.onnx", "model.pte"
 ITEMS, TITLES, LICENSE = "items.txt", "titles.txt", "LICENSE"
 
 MOST_BYTES = 2**31  # of any file: more than one ONNX file can hold
-_MOST_MANIFEST_BYTES = 2**20
+MOST_MANIFEST_BYTES = 2**20
 _MOST = 2**31 - 1  # items, positions
 _PIECE = 2**18  # bytes in memory while a file is verified
 
@@ -78,9 +79,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        _recover(folder)
-        with open_regular(path, _MOST_MANIFEST_BYTES) as file:
-            values = parse_json(file.read(_MOST_MANIFEST_BYTES))
+        recover(folder)
+        with open_regular(path, MOST_MANIFEST_BYTES) as file:
+            values = parse_json(file.read(MOST_MANIFEST_BYTES))
         checksum = _checksum(values) if isinstance(values, dict) else None
     except (FileNotFoundError, NotADirectoryError):
         raise BundleError(
@@ -104,19 +105,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if not is_right(values):
             raise _damaged(path, f"`{key}` is {values.get(key)!r:.60}, expected {expected}")
     return values
-
-
-def aside(folder: Path) -> Path:
-    """Where a bundle waits while a new one takes its place (`update.py`)."""
-    folder = folder.resolve()  # of a link, the folder that it leads to is replaced
-    return folder.with_name(f".{folder.name}.old")
-
-
-def _recover(folder: Path) -> None:
-    """Gives a bundle its name back where an update was killed before the new one had it."""
-    if not folder.exists() and aside(folder).is_dir():
-        with suppress(OSError):  # another process was faster, or it may not be: then no bundle is found
-            aside(folder).rename(folder.resolve())
 
 
 def parse_json(content: bytes) -> Any:
@@ -159,6 +147,10 @@ def are_files(files: Any, needed: Collection[str]) -> bool:
     )
 
 
+def _are_ids(ids: Any, n_items: int) -> bool:
+    return isinstance(ids, list) and all(_is_count(item, 1, n_items) for item in ids) and ids == sorted(set(ids))
+
+
 # What a value must be, where another one would change what is served or raise far from its cause; in this order.
 _RULES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
     "n_items": (f"1 to {_MOST}", lambda values: _is_count(values.get("n_items"), 1, _MOST)),
@@ -167,6 +159,10 @@ _RULES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
     "files": (
         f"plain names, {MODEL} and {ITEMS} among them, each with `bytes` and `sha256`",
         lambda values: are_files(values.get("files"), {MODEL, ITEMS}) and MANIFEST not in values["files"],
+    ),
+    "withdrawn": (
+        "ascending item ids, or no such key",
+        lambda values: _are_ids(values.get("withdrawn", []), values["n_items"]),
     ),
 }
 

@@ -5,6 +5,8 @@ Dimension key: B sessions, L positions, K the bundle's `topk`.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +92,11 @@ def _kind(value: Any) -> tuple[str, int]:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:120]
+
+
+def return_free_memory() -> None:
+    """Gives back what loading took and no longer needs: GNU's allocator would keep it, others have no such call."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

@@ -5,8 +5,6 @@ Dimension key: B sessions, L positions, K the bundle's `topk`.
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, islice
@@ -17,9 +15,8 @@ import numpy as np
 
 from recbole_odrec.bundle.histories import checked_ids, checked_tokens, is_list
 from recbole_odrec.bundle.manifest import ITEMS, MODEL, TITLES, BundleError, read_manifest, verify_file
-from recbole_odrec.bundle.onnx_session import open_session, run_model
+from recbole_odrec.bundle.onnx_session import open_session, return_free_memory, run_model
 from recbole_odrec.bundle.tokens import Lines, TokenTable, read_table
-from recbole_odrec.bundle.update import update_bundle
 
 # Sessions are scored together as long as their scores stay within this many numbers (64 MB).
 _SCORES_AT_ONCE = 16_000_000
@@ -86,7 +83,8 @@ class Recommender:
         for name in sorted(self.manifest["files"]):
             verify_file(self.folder, self.manifest, name)
         self._session = open_session(self.folder / MODEL, threads)
-        _return_free_memory()
+        return_free_memory()
+        self._withdrawn = np.array(self.manifest.get("withdrawn", ()), np.int64)
 
     @cached_property
     def tokens(self) -> TokenTable:
@@ -112,6 +110,8 @@ class Recommender:
             BundleError: it is damaged, or leads from another bundle.
             UserError: the new bundle cannot be written beside the old one (no room, no permission).
         """
+
+        from recbole_odrec.bundle.update import update_bundle  # late: who never updates loads less
 
         def checked(folder: Path) -> Recommender:
             new = Recommender(folder, self._threads)
@@ -182,7 +182,7 @@ class Recommender:
         for number, row in enumerate(rows if exclude_seen else []):
             # What lies beyond the maximum never reached the model, yet must not be recommended as unseen.
             if len(row) > self.max_length:
-                seen = set(row[: -self.max_length].tolist())
+                seen = row[: -self.max_length]
                 ids[number], scores[number] = _without(seen, ids[number], scores[number])
         return ids[:, :k], scores[:, :k]
 
@@ -199,7 +199,8 @@ class Recommender:
             for padded, row in zip(item_seq, some, strict=True):
                 padded[: len(row)] = row
             part = slice(start, start + len(some))
-            ids[part], scores[part] = run_model(self._session, item_seq, exclude_seen, self.n_items, self.topk)
+            answer = run_model(self._session, item_seq, exclude_seen, self.n_items, self.topk)
+            ids[part], scores[part] = _without(self._withdrawn, *answer) if len(self._withdrawn) else answer
         return ids, scores
 
     def _look_up(self, words: list[str]) -> list[int]:
@@ -227,12 +228,12 @@ class Recommender:
                 yield Recommendation(token, score, title or None)
 
 
-def _without(seen: set[int], ids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Moves seen items to the end, as places that no item fills."""
-    is_kept = np.array([item not in seen for item in ids.tolist()])
-    order = np.argsort(~is_kept, kind="stable")
-    is_kept = is_kept[order]
-    return ids[order] * is_kept, np.where(is_kept, scores[order], -np.inf)
+def _without(left_out: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Moves items to the end of answers [.., K], as places that no item fills."""
+    is_out = np.isin(ids, left_out)
+    order = np.argsort(is_out, axis=-1, kind="stable")
+    is_out, ids, scores = (np.take_along_axis(values, order, -1) for values in (is_out, ids, scores))
+    return ids * ~is_out, np.where(is_out, -np.inf, scores)
 
 
 def _path(given: str | Path, name: str, what: str) -> Path:
@@ -240,11 +241,3 @@ def _path(given: str | Path, name: str, what: str) -> Path:
         return Path(given)
     except TypeError:
         raise BundleError(f"{name}={given!r:.60}, expected the path of {what}.") from None
-
-
-def _return_free_memory() -> None:
-    """Gives back what loading took and no longer needs: GNU's allocator would keep it, others have no such call."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)

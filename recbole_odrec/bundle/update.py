@@ -8,6 +8,7 @@ bundle at a time.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -19,11 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from recbole_odrec.bundle.aside import aside
 from recbole_odrec.bundle.delta import PIECE, Payload, damaged, open_delta, restored
 from recbole_odrec.bundle.manifest import (
     MANIFEST,
     BundleError,
-    aside,
     describe_file,
     open_regular,
     read_manifest,
@@ -66,6 +67,8 @@ def update_bundle(folder: Path, delta: Path, check: Callable[[Path], Checked]) -
         try:
             for left in (old, staged):  # by an update that was killed
                 shutil.rmtree(left, ignore_errors=True)
+            if shutil.disk_usage(place.parent).free < sum(entry["bytes"] for entry in header["files"].values()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             staged.mkdir()
             restore(place, file, header, staged, delta)
             checked = check(staged)

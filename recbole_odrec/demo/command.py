@@ -11,7 +11,7 @@ from pathlib import Path
 from recbole_odrec.arguments import CommandParser
 from recbole_odrec.demo.runtime import find_runtime
 from recbole_odrec.demo.server import open_server
-from recbole_odrec.demo.site import assemble, bundle_files, write_site
+from recbole_odrec.demo.site import assemble, bundle_deltas, bundle_files, write_site
 from recbole_odrec.errors import UserError
 
 
@@ -27,11 +27,14 @@ def demo(words: Sequence[str]) -> None:
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the page as static files, serve nothing")
     offline = "holds onnxruntime-web's files, where npm cannot fetch them"
     parser.add_argument("--offline-dir", type=Path, metavar="FOLDER", help=offline)
+    delta = "a bundle that visitors may have from an earlier page: they fetch the difference only; may be repeated"
+    parser.add_argument("--delta-from", action="append", default=[], type=Path, metavar="OLD", help=delta)
     options = parser.parse_args(words)
     if options.port is not None and not 0 <= options.port <= 65535:
         raise UserError(f"--port {options.port}, expected 0 (any free one) to 65535.")
     bundle = bundle_files(options.bundle)  # first: a wrong bundle is told before anything is fetched
-    site = assemble(bundle, find_runtime(options.offline_dir, _note))
+    deltas = bundle_deltas(options.bundle, options.delta_from) if options.delta_from else {}
+    site = assemble(bundle, find_runtime(options.offline_dir, _note), deltas)
     if options.export is not None:
         write_site(site, options.export)
         sys.stdout.write(f"{options.export}\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from recbole_odrec.bundle.manifest import (
@@ -25,7 +25,7 @@ from recbole_odrec.demo.runtime import PAGE
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import folder_beside
 
-LIST = "files.js"  # written here: every other file with its size and SHA-256, and a key of them all
+LIST = "files.js"  # written here: every other file with its size and SHA-256, and a key of all but the deltas
 _MOST_LIST_BYTES = 2**20
 _LIST_START = "self.FILES = "
 _NOT_SERVED = {"package.json", "package-lock.json"}
@@ -52,16 +52,34 @@ def bundle_files(bundle: Path) -> dict[str, Path]:
     return {f"bundle/{name}": bundle / name for name in (MANIFEST, MODEL, ITEMS, *optional)}
 
 
-def assemble(bundle: Mapping[str, Path], runtime: Path) -> Site:
-    """Path below the page's address -> file, or content of the one that is made here.
+def bundle_deltas(bundle: Path, earlier: Iterable[Path]) -> dict[str, bytes]:
+    """Deltas that lead to a bundle: path in the page, which names what it leads from -> content.
+
+    Args:
+        bundle: of the page.
+        earlier: bundles that visitors may have.
+
+    Raises:
+        UserError: one of them is no bundle, or damaged.
+    """
+    from recbole_odrec.bundle.delta_maker import make_delta  # late: it needs ONNX, the page does not
+
+    deltas = [make_delta(old, bundle, (MANIFEST, MODEL, ITEMS, TITLES, LICENSE)) for old in earlier]
+    return {f"deltas/{header['base']}.delta": content for header, content in deltas}
+
+
+def assemble(bundle: Mapping[str, Path], runtime: Path, deltas: Mapping[str, bytes] | None = None) -> Site:
+    """Path below the page's address -> file, or content of what is made here.
 
     Args:
         bundle: of `bundle_files`.
         runtime: a folder that holds `runtime.FILES`.
+        deltas: of `bundle_deltas`.
     """
+    deltas = deltas or {}
     files = {path.name: path for path in sorted(PAGE.iterdir()) if path.is_file() and path.name not in _NOT_SERVED}
     files |= {f"runtime/{name}": runtime / name for name in RUNTIME_FILES} | dict(bundle)
-    return {**files, LIST: _file_list(files)}
+    return {**files, **deltas, LIST: _file_list(files, deltas)}
 
 
 def write_site(site: Site, output: Path) -> None:
@@ -94,10 +112,12 @@ def write_site(site: Site, output: Path) -> None:
         raise UserError(f"{output} cannot be written ({error.strerror or error}); nothing was changed.") from error
 
 
-def _file_list(files: Mapping[str, Path]) -> bytes:
+def _file_list(files: Mapping[str, Path], deltas: Mapping[str, bytes]) -> bytes:
     listed = {name: describe_file(path) for name, path in files.items()}
     version = sha256(json.dumps(listed, sort_keys=True).encode())[:16]
-    return f"{_LIST_START}{json.dumps({'version': version, 'files': listed}, indent=1)};\n".encode()
+    led = {name: {"bytes": len(content), "sha256": sha256(content)} for name, content in deltas.items()}
+    values = {"version": version, "files": listed, "deltas": led}
+    return f"{_LIST_START}{json.dumps(values, indent=1)};\n".encode()
 
 
 def _may_replace(output: Path) -> bool:
@@ -110,7 +130,8 @@ def _may_replace(output: Path) -> bool:
     try:
         with open_regular(output / LIST, _MOST_LIST_BYTES) as file:
             text = file.read().decode()
-        listed = json.loads(text.removeprefix(_LIST_START).rstrip().removesuffix(";"))["files"]
+        values = json.loads(text.removeprefix(_LIST_START).rstrip().removesuffix(";"))
+        listed = {*values["files"], *values.get("deltas", ())}
     except (OSError, ValueError, KeyError, TypeError):
         return not found
     return found <= {*listed, LIST}

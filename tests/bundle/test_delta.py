@@ -401,6 +401,13 @@ def test_a_full_disk_is_one_line_and_the_old_bundle_answers(
             "folder.\n",
         )
         assert is_untouched(device, tiny_bundle)
+    with monkeypatch.context() as patch:  # what does not fit is not begun
+        needed = sum(map(len, content(next_bundle).values()))
+        patch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(2**40, 0, needed - 1))
+        patch.setattr(Path, "mkdir", None)
+        with pytest.raises(UserError, match="No space left on device"):
+            recommender.update(delta)
+    assert is_untouched(device, tiny_bundle)
     assert recommender.recommend(HISTORY, k=10) == before
     recommender.update(delta)
     assert content(device) == content(next_bundle)

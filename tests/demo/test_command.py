@@ -120,8 +120,8 @@ def test_an_offline_folder_serves_in_each_of_its_forms(stand_in: Path, tmp_path:
 
 
 def test_the_export_is_whole_and_replaces_only_itself(stand_in, tiny_bundle: Path, film_bundle: Path, capsys) -> None:
-    def export(bundle: Path) -> int:
-        return main(["demo", f"--bundle={bundle}", f"--offline-dir={stand_in}", "--export", "pages/demo"])
+    def export(bundle: Path, *words: str) -> int:
+        return main(["demo", f"--bundle={bundle}", f"--offline-dir={stand_in}", "--export", "pages/demo", *words])
 
     assert export(tiny_bundle) == 0
     assert capsys.readouterr().out == "pages/demo\n"
@@ -139,6 +139,14 @@ def test_the_export_is_whole_and_replaces_only_itself(stand_in, tiny_bundle: Pat
     assert (page / "bundle" / "titles.txt").is_file()
     assert json.loads((page / "files.js").read_text()[13:-2])["version"] != listed["version"]
     assert [path.name for path in page.parent.iterdir()] == ["demo"]
+
+    assert export(film_bundle, f"--delta-from={tiny_bundle}") == 0
+    [delta] = (page / "deltas").iterdir()
+    assert delta.stem == hashlib.sha256((tiny_bundle / "manifest.json").read_bytes()).hexdigest()
+    device = shutil.copytree(tiny_bundle, "device")
+    assert main(["recommend", f"--bundle={device}", f"--update={delta}"]) == 0  # the page's deltas are anybody's
+    assert (Path(device) / "model.onnx").read_bytes() == (film_bundle / "model.onnx").read_bytes()
+    capsys.readouterr()
 
     (page / "holiday.jpg").write_text("mine")
     assert export(tiny_bundle) == 2
@@ -207,6 +215,8 @@ def test_no_page_file_asks_for_another_host() -> None:
         (["--bundle=BUNDLE", "--export=BUNDLE"], "exists and is not a page of this command"),
         (["--bundle=BUNDLE", "--offline-dir=nowhere"], "--offline-dir nowhere does not hold"),
         (["--bundle=BUNDLE/manifest.json"], "is not a bundle: it has no manifest.json"),
+        (["--bundle=BUNDLE", "--delta-from=nowhere"], "nowhere is not a bundle: it has no manifest.json"),
+        (["--bundle=BUNDLE", "--delta-from=DAMAGED"], "model.onnx: its SHA-256 is not the one in the manifest"),
         (["--bundle=DAMAGED"], "model.onnx: its SHA-256 is not the one in the manifest"),
     ],
 )

@@ -179,10 +179,10 @@ def test_a_later_visit_loads_only_what_the_cache_has_lost(film_bundle: Path, vis
         assert requests.count("/bundle/model.onnx") == 1
         assert not [path for path in requests if path.endswith(".wasm")]  # that one was whole
 
-        # On a later visit the browser looks for a new version by itself; that asks for two files and tells nothing.
+        # On a later visit the browser looks for a new version by itself; that asks for three files and tells nothing.
         requests.clear()
         search_and_pick(page, "toy story")
         answers(page, 1)
         page.wait_for_timeout(2500)
-        assert set(requests) <= {"/sw.js", "/files.js"}
+        assert set(requests) <= {"/sw.js", "/files.js", "/stored.js"}
         assert page.inner_text("#requests") == "0 requests since loading"

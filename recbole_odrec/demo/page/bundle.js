@@ -49,6 +49,10 @@ function parse(bytes) {
       throw new Problem("damaged", `manifest.json: \`${key}\` is not 1 to ${most}`);
     }
   }
+  const isItem = (id) => Number.isInteger(id) && id >= 1 && id <= manifest.n_items;
+  if (!(Array.isArray(manifest.withdrawn ?? []) && (manifest.withdrawn ?? []).every(isItem))) {
+    throw new Problem("damaged", "manifest.json: `withdrawn` is no list of item ids");
+  }
   if (!manifest.files?.["model.onnx"] || !manifest.files["items.txt"]) {
     throw new Problem("damaged", "manifest.json does not list model.onnx and items.txt");
   }

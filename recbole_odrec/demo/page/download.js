@@ -1,20 +1,14 @@
-// Files of the page's folder as bytes: from the cache of this version or from the network, and always checked.
+// Files of the page's folder as bytes: from the cache of this version, out of an earlier one, or from the network, and
+// always checked.
 
+import "./stored.js";
 import { Problem } from "./problem.js";
 
-/** Name of the cache of one version of one page; several pages may share a host. */
-export function cacheName(version) {
-  return `odrec ${new URL("./", location.href).pathname} ${version}`;
-}
-
-/** Hexadecimal SHA-256 of bytes. */
-export async function sha256(bytes) {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
+const { cacheName, fromEarlier, sha256 } = self.stored;
 
 /** Reads files that FILES lists; tells how many bytes of how many have arrived. */
 export class Downloads {
+  #list;
   #files;
   #cache;
   #onProgress;
@@ -26,7 +20,10 @@ export class Downloads {
    * @param {(arrived: number, total: number) => void} onProgress told after every piece
    */
   constructor(list, onProgress) {
+    this.#list = list;
     this.#files = list.files;
+    /** Bytes of the delta that has led here; 0 for none. */
+    this.delta = 0;
     this.#onProgress = onProgress;
     // A browser may refuse storage (private windows, no space): then there is no cache, and all else works.
     this.#cache = caches.open(cacheName(list.version)).catch(() => null);
@@ -52,7 +49,8 @@ export class Downloads {
       if (bytes.length === expected.bytes && (await sha256(bytes)) === expected.sha256) return bytes;
       await cache.delete(path); // what a disk has damaged, the network may still have
     }
-    const bytes = await this.#receive(path, await request(path));
+    const kept = await fromEarlier(this.#list, path, (...arrived) => this.#countDelta(...arrived)).catch(() => null);
+    const bytes = await this.#receive(path, kept ?? (await request(path)));
     if (bytes.length !== expected.bytes) {
       throw new Problem("damaged", `${path}: ${bytes.length} bytes, expected ${expected.bytes}`);
     }
@@ -71,8 +69,7 @@ export class Downloads {
       for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
         pieces.push(piece.value);
         length += piece.value.length;
-        this.#arrived.set(path, length);
-        this.#onProgress(Math.min([...this.#arrived.values()].reduce((a, b) => a + b, 0), this.#total), this.#total);
+        this.#count(path, length);
       }
     } catch (error) {
       throw new Problem("network", `${path}: ${error.message}`);
@@ -80,6 +77,17 @@ export class Downloads {
     const bytes = new Uint8Array(length);
     pieces.reduce((start, piece) => (bytes.set(piece, start), start + piece.length), 0);
     return bytes;
+  }
+
+  #countDelta(arrived, path, total) {
+    if (!this.delta) this.#total += total;
+    this.delta = total;
+    this.#count(path, arrived);
+  }
+
+  #count(path, length) {
+    this.#arrived.set(path, length);
+    this.#onProgress(Math.min([...this.#arrived.values()].reduce((a, b) => a + b, 0), this.#total), this.#total);
   }
 }
 

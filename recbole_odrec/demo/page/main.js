@@ -28,7 +28,7 @@ async function load() {
   const downloads = new Downloads(self.FILES, showProgress);
   downloads.expect([WASM, ...BUNDLE_FILES]);
   const [bundle, wasm, ort] = await Promise.all([readBundle(downloads), downloads.read(WASM), import(`./${RUNTIME}`)]);
-  return { bundle, recommender: await Recommender.create(ort, wasm, bundle) };
+  return { bundle, recommender: await Recommender.create(ort, wasm, bundle), delta: downloads.delta };
 }
 
 function showProgress(arrived, total) {
@@ -83,7 +83,7 @@ function showAnswerArea(shown) {
   element("scale").hidden = shown !== "results";
 }
 
-function showFacts({ manifest }, isOffline) {
+function showFacts({ manifest }, isOffline, delta) {
   const size = self.FILES.files;
   const model = manifest.files["model.onnx"].bytes;
   element("size").textContent = bytes(model);
@@ -91,6 +91,7 @@ function showFacts({ manifest }, isOffline) {
     Model: [manifest.model, manifest.dataset && `trained on ${manifest.dataset}`, manifest.precision].filter(Boolean).join(", "),
     Catalogue: counted(manifest.n_items, "item"),
     "Model file": bytes(model),
+    ...(delta && { Update: `${bytes(delta)} travelled, the rest was here` }),
     Runtime: `ONNX Runtime Web, ${bytes(size[WASM].bytes + size[RUNTIME].bytes)}, the same for every model`,
     Network: isOffline ? "needed no longer: the page works offline" : "needed no longer until the page is reloaded",
   };
@@ -107,13 +108,13 @@ function showFacts({ manifest }, isOffline) {
 export const loaded = page.dataset.state === "refused" ? new Promise(() => {}) : load();
 
 try {
-  const { bundle, recommender } = await loaded;
+  const { bundle, recommender, delta } = await loaded;
   await start({ bundle, recommender });
   showAnswerArea("invitation");
   page.dataset.state = "ready";
   performance.mark("ready");
   const isOffline = await keepForOffline();
-  showFacts(bundle, isOffline);
+  showFacts(bundle, isOffline, delta);
   seal();
   page.dataset.state = "sealed";
 } catch (error) {

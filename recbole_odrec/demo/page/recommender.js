@@ -9,6 +9,7 @@ const SCORES_AT_ONCE = 4_000_000; // numbers: 16 MB
 export class Recommender {
   #ort;
   #session;
+  #withdrawn;
 
   /**
    * @param {object} ort the module onnxruntime-web
@@ -27,6 +28,7 @@ export class Recommender {
     recommender.nItems = manifest.n_items;
     recommender.maxLength = manifest.max_length;
     recommender.topk = manifest.topk;
+    recommender.#withdrawn = new Set(manifest.withdrawn);
     return recommender;
   }
 
@@ -84,7 +86,8 @@ export class Recommender {
     if (!answers.every((answer) => canBe(answer, this.nItems))) {
       throw new Error("model.onnx gives scores or items that cannot be");
     }
-    return answers;
+    const kept = ([id, score]) => (this.#withdrawn.has(id) ? [0, -Infinity] : [id, score]);
+    return answers.map((answer) => answer.map(kept));
   }
 }
 

@@ -1,11 +1,11 @@
 // Keeps the page for use without a network. While there is one, it answers: a new version shows at the next visit.
 // The runtime and the bundle are put into the same cache by the page itself (download.js), so they travel once.
 
-importScripts("files.js"); // sets FILES: a change in any file changes this, and with it this worker
+importScripts("files.js", "stored.js"); // FILES changes with any file, and with it this worker
 
 const SCOPE = new URL("./", location.href);
-const PREFIX = `odrec ${SCOPE.pathname} `;
-const CACHE = PREFIX + FILES.version;
+const PREFIX = stored.cacheName("");
+const CACHE = stored.cacheName(FILES.version);
 
 self.addEventListener("install", (event) => {
   event.waitUntil(store().then(() => self.skipWaiting()));
@@ -31,7 +31,9 @@ async function store() {
   const cache = await caches.open(CACHE);
   const missing = async (path) => !(await cache.match(path));
   for (const path of ["files.js", ...Object.keys(FILES.files)]) {
-    if (await missing(path)) await cache.put(path, await received(path));
+    if (!(await missing(path))) continue;
+    const kept = path in FILES.files ? await stored.fromEarlier(FILES, path) : null;
+    if (await missing(path)) await cache.put(path, kept ?? (await received(path)));
   }
 }
 
@@ -40,10 +42,8 @@ async function received(path) {
   const response = await fetch(path, { cache: "no-cache" });
   if (!response.ok) throw new Error(`${path}: HTTP ${response.status}`);
   const expected = FILES.files[path];
-  if (expected) {
-    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await response.clone().arrayBuffer()));
-    const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    if (found !== expected.sha256) throw new Error(`${path} is of another version`);
+  if (expected && (await stored.sha256(await response.clone().arrayBuffer())) !== expected.sha256) {
+    throw new Error(`${path} is of another version`);
   }
   return response;
 }

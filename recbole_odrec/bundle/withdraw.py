@@ -1,0 +1,60 @@
+"""Items withdrawn from sale: a list in the manifest, which every answer leaves out. The model stays as it is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_odrec.bundle.manifest import (
+    ITEMS,
+    MANIFEST,
+    MOST_MANIFEST_BYTES,
+    read_manifest,
+    verify_file,
+    write_manifest,
+)
+from recbole_odrec.bundle.tokens import TokenTable, read_table
+from recbole_odrec.errors import UserError
+from recbole_odrec.files import cannot_write, folder_beside
+
+
+def withdraw(bundle: Path, items: Sequence[str], output: Path) -> dict[str, Any]:
+    """Writes a bundle that never recommends some items, nor those that the given one leaves out already.
+
+    Args:
+        bundle: folder of a bundle.
+        items: tokens.
+        output: folder to make; complete or not there.
+
+    Returns:
+        Its manifest; ids of the items are in `withdrawn`.
+
+    Raises:
+        UserError: no bundle, an item that is none of its items, too many, or a folder that cannot be made.
+    """
+    if output.exists():
+        raise UserError(f"{output} exists; give a new folder, or remove it first.")
+    manifest = read_manifest(bundle)
+    for name in manifest["files"]:
+        verify_file(bundle, manifest, name)
+    ids = read_table(TokenTable, bundle, manifest, ITEMS).find_all(items)
+    if 0 in ids:
+        raise UserError(f"{items[ids.index(0)]!r:.60} is no item of {bundle}: expected a line of {ITEMS}.")
+    withdrawn = sorted({*manifest.get("withdrawn", ()), *ids})
+    if len(withdrawn) == manifest["n_items"]:
+        raise UserError(f"{bundle} would have no item left to recommend.")
+    try:
+        with folder_beside(output) as work:
+            folder = work / output.name
+            folder.mkdir()
+            for name in manifest["files"]:
+                shutil.copyfile(bundle / name, folder / name)
+            manifest = write_manifest(folder, {**manifest, "withdrawn": withdrawn})
+            if (folder / MANIFEST).stat().st_size > MOST_MANIFEST_BYTES:
+                raise UserError(f"{len(withdrawn):,} items are more than {MANIFEST} can hold: export without them.")
+            folder.rename(output)
+    except OSError as error:
+        raise cannot_write(output, error) from error
+    return manifest
