@@ -29,6 +29,10 @@ def parameter_report(model: Any) -> dict[str, Any]:
         table, dense = stored.n_stored, stored.n_items * stored.embedding_dim
         n_bytes, rate = stored.n_bytes, stored.compression_rate
         total += table - sum(parameter.numel() for parameter in stored.parameters())
+        if model.followers is not None:
+            n_bytes += model.followers.n_bytes
+            table, total = table + model.followers.n_stored, total + model.followers.n_stored
+            rate = 4 * dense / n_bytes
     elif isinstance(model, NeighbourModel):  # all that it has is of items
         total = table = dense = model.n_stored
         n_bytes, rate = model.n_bytes, 1.0

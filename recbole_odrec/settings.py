@@ -14,10 +14,12 @@ class NetworkConfig:
     hidden_size: int
     initializer_range: float
     repeat_scores: bool
+    n_followers: int
 
     def __post_init__(self) -> None:
         require(self.hidden_size >= 1, "hidden_size", self.hidden_size, "a whole number of at least 1")
         require(self.hidden_size <= 2**16, "hidden_size", self.hidden_size, "at most 65536")
+        require(0 <= self.n_followers <= 64, "n_followers", self.n_followers, "a whole number from 0 to 64")
         require(self.initializer_range > 0, "initializer_range", self.initializer_range, "a number above 0")
 
 

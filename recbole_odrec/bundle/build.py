@@ -17,9 +17,9 @@ from recbole_odrec.bundle import encoders, readouts, tables
 from recbole_odrec.bundle.graph import BOOL, FLOAT, INT64, Graph, value
 from recbole_odrec.bundle.part_graphs import TableGraph, encode, read_out, table_graph
 from recbole_odrec.bundle.precision import Precision, store_weights
-from recbole_odrec.bundle.repeated import merge_repeated, repeat_scores
+from recbole_odrec.bundle.repeated import Added, follower_scores, joined, merge_added, nothing, repeat_scores
 from recbole_odrec.errors import UserError
-from recbole_odrec.nn import Encoder, ItemTable, Readout, RepeatScores
+from recbole_odrec.nn import Encoder, FollowerScores, ItemTable, Readout, RepeatScores
 
 for folder in (tables, encoders, readouts):  # a file there is an exporter, listed nowhere else
     for module in iter_modules(folder.__path__, f"{folder.__name__}."):
@@ -31,13 +31,11 @@ class SessionValues(NamedTuple):
 
     Attributes:
         query: its representation [B, D].
-        rows: its items' rows of the table [B, L, D]; None where `added` is.
-        added: what its positions add to the scores of their items [B, L]; None for nothing.
+        added: items whose scores get something on top of their product, the session's own among them; None for none.
     """
 
     query: str
-    rows: str | None = None
-    added: str | None = None
+    added: Added | None = None
 
 
 SessionPart = Callable[[Graph, TableGraph, str], SessionValues]  # (graph, table, item_seq)
@@ -50,12 +48,13 @@ def build_session_model(
     topk: int,
     precision: Precision = "fp32",
     repeat: RepeatScores | None = None,
+    followers: FollowerScores | None = None,
 ) -> onnx.ModelProto:
     """The graph of one of our networks (`nn`), student or teacher.
 
     Args:
         item_table: ids in the graph are its columns: for a table with an item order, id c is the item whose cell is c.
-        encoder, readout, repeat: the rest of the network.
+        encoder, readout, repeat, followers: the rest of the network.
         topk: k, at most the number of items N - 1.
         precision: how weights are stored.
 
@@ -74,7 +73,12 @@ def build_session_model(
             rows = table.rows(graph, item_seq)
         hidden = encode(encoder, graph, rows)
         query = read_out(readout, graph, hidden, item_seq, rows)
-        return SessionValues(query, rows, repeat and repeat_scores(graph, repeat, hidden, item_seq))
+        if repeat is None and followers is None:
+            return SessionValues(query)
+        added = repeat_scores(graph, repeat, hidden, item_seq) if repeat else nothing(graph, item_seq)
+        if followers is not None:
+            added = joined(graph, added, follower_scores(graph, followers, item_table, hidden, item_seq))
+        return SessionValues(query, added)
 
     return build_model(table, session, topk, precision)
 
@@ -92,13 +96,15 @@ def build_model(table: TableGraph, session: SessionPart, topk: int, precision: P
     with graph.counted(table):
         table.store(graph)
     values = session(graph, table, "item_seq")
-    # Items of the session that get something on top of their product are left out of the catalogue's best and come
-    # back with scores of their own.
-    leaves_seen_out = graph.const(True, bool) if values.added else "exclude_seen"
     # Item 0 is left out of every session, whether or not it stands in the sequence.
-    seen = graph.op("Where", leaves_seen_out, "item_seq", graph.const(0))
-    out = graph.op("Pad", seen, graph.const([0, 0, 0, 1]))  # [B, L + 1]
-    n_seen = graph.op("Where", leaves_seen_out, graph.dim("item_seq", 1), graph.const(0))
+    if values.added:
+        # What gets something on top of its product is left out of the catalogue's best and comes back with a score of
+        # its own.
+        seen, n_seen = values.added.ids, graph.dim(values.added.ids, 1)
+    else:
+        seen = graph.op("Where", "exclude_seen", "item_seq", graph.const(0))
+        n_seen = graph.op("Where", "exclude_seen", graph.dim("item_seq", 1), graph.const(0))
+    out = graph.op("Pad", seen, graph.const([0, 0, 0, 1]))  # [B, X + 1]
     n_out = graph.op("Add", n_seen, graph.const(1))
     with graph.counted(table):
         scores, ids = table.best(graph, values.query, out, n_out, topk)
@@ -106,10 +112,12 @@ def build_model(table: TableGraph, session: SessionPart, topk: int, precision: P
         raise UserError(
             f"{type(table).__name__} says that it stores {table.n_bytes:,} bytes and stores {graph.bytes_of(table):,}."
         )
-    if values.added and values.rows:
-        products = graph.op("Mul", values.rows, graph.op("Unsqueeze", values.query, graph.const([1])))
-        products = graph.op("ReduceSum", products, graph.const([2]), keepdims=0)  # [B, L, D] -> [B, L]
-        scores, ids = merge_repeated(graph, scores, ids, products, values.added, topk)
+    if values.added:
+        with graph.counted(table):
+            rows = table.rows(graph, values.added.ids)  # [B, X, D]
+        products = graph.op("Mul", rows, graph.op("Unsqueeze", values.query, graph.const([1])))
+        products = graph.op("ReduceSum", products, graph.const([2]), keepdims=0)  # [B, X, D] -> [B, X]
+        scores, ids = merge_added(graph, scores, ids, products, values.added, topk)
     is_item = graph.op("Greater", scores, graph.number(-np.inf))
     graph.nodes.append(onnx.helper.make_node("Identity", [scores], ["scores"]))
     graph.nodes.append(onnx.helper.make_node("Where", [is_item, ids, graph.const(0)], ["item_ids"]))

@@ -110,7 +110,7 @@ def _build(model: nn.Module, topk: int, precision: Precision) -> onnx.ModelProto
     try:
         if isinstance(model, SessionRecommender):
             return build_session_model(
-                model.item_table, model.encoder, model.readout, topk, precision, repeat=model.repeat
+                model.item_table, model.encoder, model.readout, topk, precision, model.repeat, model.followers
             )
         return build_traced_model(ProductTeacher(model), topk, precision)
     except ValueError as error:

@@ -18,14 +18,15 @@ class SessionEnd:
     """Where each session ends, and how its positions look from there.
 
     Attributes:
-        state: state of the last position [B, D].
+        last: that position [B, 1].
+        state: its state [B, D].
         is_behind: bool [B, L], the position is padding.
     """
 
     def __init__(self, graph: Graph, hidden: str, item_seq: str) -> None:
         self.graph, self.hidden = graph, hidden
         mask = graph.op("Cast", graph.op("Greater", item_seq, graph.const(0)), to=7)
-        last = last_position(graph, mask)  # [B, 1]
+        self.last = last = last_position(graph, mask)
         self.state = graph.op("GatherND", hidden, last, batch_dims=1)
         distance = graph.op("Sub", last, graph.arange(graph.dim(item_seq, 1)))  # [B, L]
         self.is_behind = graph.op("Less", distance, graph.const(0))

@@ -18,7 +18,7 @@ from recbole_odrec.data.window_loader import NEXT_ITEMS, window_cases
 from recbole_odrec.errors import UserError
 from recbole_odrec.losses import AddedScores, CatalogueLoss, ItemShares, ScoreMemory, table_loss
 from recbole_odrec.model.candidates import scores_of_candidates
-from recbole_odrec.nn import Encoder, ItemTable, Readout, RepeatScores
+from recbole_odrec.nn import Encoder, FollowerScores, ItemTable, Readout, RepeatScores
 from recbole_odrec.nn.kinds import network_part
 from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.parsing import parse
@@ -54,6 +54,7 @@ class SessionRecommender(SequentialRecommender):
     Attributes:
         item_table, encoder, readout: the parts that the configuration chooses.
         repeat: scores of repetition, None without.
+        followers: scores of what most often goes with a session's items, None without.
         score_memory: what the scores of a training step may take.
         reads_any_width: whether a session scores alike however far it is padded.
         gives_embeddings: whether, as a teacher, it has item embeddings for a student to start from and to recombine.
@@ -65,6 +66,7 @@ class SessionRecommender(SequentialRecommender):
     encoder: Encoder
     readout: Readout
     repeat: RepeatScores | None
+    followers: FollowerScores | None
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
@@ -78,6 +80,8 @@ class SessionRecommender(SequentialRecommender):
         self.encoder = self._build("encoder", config, network.hidden_size, self.max_seq_length)
         self.readout = self._build("readout", config, network.hidden_size, self.max_seq_length)
         self.repeat = RepeatScores(network.hidden_size, self.max_seq_length) if network.repeat_scores else None
+        n_followers = network.n_followers
+        self.followers = FollowerScores(network.hidden_size, self.n_items, n_followers) if n_followers else None
 
     def _build(self, kind: str, config: Config, *sizes: int) -> Any:
         """The part of a kind that the configuration chooses, of its own settings."""
@@ -123,10 +127,13 @@ class SessionRecommender(SequentialRecommender):
         return TrainingCases(case_repr, next_items[case], session_repr, item_repr, added)
 
     def _added_scores(self, item_seq: Tensor, hidden: Tensor, row: Tensor, last: Tensor) -> AddedScores | None:
-        """What the prefixes that end at `last` [C] of some rows [C] add to the scores of their items."""
-        if self.repeat is None:
-            return None
-        return AddedScores(item_seq[row], self.repeat(hidden, row, last))
+        """What the prefixes that end at `last` [C] of some rows [C] add to the scores of their items and followers."""
+        parts = []
+        if self.repeat is not None:
+            parts.append((item_seq[row], self.repeat(hidden, row, last)))
+        if self.followers is not None:
+            parts.append(self.followers(item_seq, hidden, row, last))
+        return AddedScores(*(torch.cat(part, 1) for part in zip(*parts, strict=True))) if parts else None
 
     def in_columns(self, added: AddedScores | None) -> AddedScores | None:
         """What is added to items, by the columns of their raw scores."""

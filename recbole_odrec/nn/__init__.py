@@ -2,6 +2,7 @@
 
 from recbole_odrec.nn.encoder import Encoder
 from recbole_odrec.nn.encoders import ENCODERS, GRUEncoder, SelfAttentionEncoder
+from recbole_odrec.nn.followers import FollowerScores
 from recbole_odrec.nn.readout import Readout
 from recbole_odrec.nn.readouts import READOUTS, ItemAttentionReadout, LastStateReadout, SoftAttentionReadout
 from recbole_odrec.nn.repeat import RepeatScores
@@ -15,6 +16,7 @@ __all__ = [
     "TABLES",
     "DenseEmbedding",
     "Encoder",
+    "FollowerScores",
     "FrozenTable",
     "GRUEncoder",
     "ItemAttentionReadout",

@@ -72,7 +72,16 @@ def test_recboles_own_models_export_too(train, model: str, layers: str) -> None:
 
 def test_codes_and_repeat_scores_export(train) -> None:
     settings = {"table": "codes", "init_from_teacher": True, "readout": "item_attention", "repeat_scores": True}
+    settings["n_followers"] = 2
     result = train("ODRec", **settings)
+    sizes = result["phases"]["student"]["parameters"]
+    model = torch.load(path_of(result, "student"), weights_only=True)["state_dict"]
+    n_items = len(model["followers.items"])
+    assert model["followers.strengths"].any(1)[1:].float().mean() > 0.9
+    assert sizes["item_table_bytes"] > n_items * 2 * 3
+    assert sizes["compression_rate"] == pytest.approx(
+        4 * sizes["item_table_dense"] / sizes["item_table_bytes"], abs=1e-3
+    )
     for precision in ("fp32", "int8"):
         manifest = export_bundle(path_of(result, "student"), precision, precision, max_ndcg_loss=0.5)
         parity = manifest["parity"]["fp32"]

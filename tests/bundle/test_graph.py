@@ -16,6 +16,7 @@ from recbole_odrec.bundle.part_graphs import encode, read_out, table_graph
 from recbole_odrec.bundle.recommender import open_session
 from recbole_odrec.nn import (
     DenseEmbedding,
+    FollowerScores,
     GRUEncoder,
     ItemAttentionReadout,
     LastStateReadout,
@@ -71,13 +72,15 @@ def sessions(seed: int = 0, batch: int = 6) -> torch.Tensor:
 @torch.no_grad()
 def oracle(parts: tuple, item_seq: torch.Tensor, exclude_seen: bool = False) -> torch.Tensor:
     """Scores of every item, -inf where it must not be served."""
-    table, encoder, readout, *repeat = parts
+    table, encoder, readout, *added_by = parts
     items = table(item_seq)
     hidden, is_item = encoder(items), item_seq != 0
     scores = table.scores(readout(hidden, is_item, items))
-    if repeat:
-        added = repeat[0](hidden, torch.arange(len(item_seq)), is_item.sum(1) - 1)
-        scores = scores.scatter_add(1, item_seq, added)
+    ends = torch.arange(len(item_seq)), is_item.sum(1) - 1
+    for part in added_by:
+        is_repeat = isinstance(part, RepeatScores)
+        ids, added = (item_seq, part(hidden, *ends)) if is_repeat else part(item_seq, hidden, *ends)
+        scores = scores.scatter_add(1, ids, added)
     scores[:, 0] = -torch.inf
     return scores.scatter(1, item_seq, -torch.inf) if exclude_seen else scores
 
@@ -89,15 +92,23 @@ def build(
     precision: str = "fp32",
     k: int = K,
     repeats: bool = False,
+    n_followers: int = 0,
 ):
     torch.manual_seed(1)
     parts = (TABLES[table](), ENCODERS[encoder]().eval(), READOUTS[readout]())
     if repeats:
         parts = (*parts, RepeatScores(D, L))
         torch.nn.init.normal_(parts[-1].query.weight)
+    followers = FollowerScores(D, N, n_followers) if n_followers else None
+    if followers:
+        shares = torch.rand(N, n_followers) * (torch.rand(N, n_followers) > 0.2)
+        followers.remember(torch.randint(1, N, (N, n_followers)), shares)
+        torch.nn.init.normal_(followers.level.weight)
+        parts = (*parts, followers)
     for part in parts[1:]:
         randomize_biases(part)
-    model = build_session_model(*parts[:3], topk=k, precision=precision, repeat=parts[3] if repeats else None)
+    repeat = parts[3] if repeats else None
+    model = build_session_model(*parts[:3], topk=k, precision=precision, repeat=repeat, followers=followers)
     session = open_session(model.SerializeToString())
 
     def run(item_seq: torch.Tensor, **flags: object) -> tuple[np.ndarray, np.ndarray]:
@@ -143,6 +154,20 @@ def test_items_of_the_session_have_scores_of_their_own(table: str) -> None:
     ids, _ = run(item_seq)
     own = [set(row.tolist()) & set(best) for row, best in zip(item_seq, ids.tolist(), strict=True)]
     assert 0 < sum(map(len, own)) < sum(len(set(row.tolist()) - {0}) for row in item_seq)
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+@pytest.mark.parametrize("table", TABLES)
+def test_followers_of_the_session_have_scores_of_their_own(table: str, repeats: bool) -> None:
+    """Beside the session's own items, which some of them are; some are lifted into the list."""
+    parts, model, run = build(table, readout="item attention", repeats=repeats, n_followers=3)
+    for item_seq in (sessions(batch=12), sessions(3, batch=1)[:, :1]):
+        assert_equal_top(run, parts, item_seq)
+        assert_equal_top(run, parts, item_seq, exclude_seen=True)
+    stored = {one.name: np.frombuffer(one.raw_data, np.uint8).size for one in model.graph.initializer}
+    assert stored["followers.ids"] + stored["followers.strengths"] == parts[-1].n_bytes
+    without = oracle(parts[:-1], sessions(batch=12)).topk(K).indices
+    assert not torch.equal(without, oracle(parts, sessions(batch=12)).topk(K).indices)
 
 
 @pytest.mark.parametrize("table", ["dense", "two cores", "fewer rows than k", "three cores", "codes"])

@@ -15,6 +15,7 @@ from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.session_jumps import SessionJumps
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader
 from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
+from recbole_odrec.neighbours.followers import strongest_followers
 
 
 def cases(loader: SessionWindowLoader) -> list[tuple[tuple[int, ...], int]]:
@@ -137,7 +138,7 @@ def test_batches_hold_the_cases_asked_for(small_config) -> None:
     assert max(sizes) < 300 + 20  # the last window of a batch may reach over by less than its length
 
 
-@pytest.mark.parametrize("settings", [{}, {"readout": "item_attention", "repeat_scores": True}])
+@pytest.mark.parametrize("settings", [{}, {"readout": "item_attention", "repeat_scores": True, "n_followers": 3}])
 @pytest.mark.parametrize("model_class", [SASRecTeacher, GRU4RecTeacher, ODRec])
 def test_loss_and_gradient_equal_those_of_prefix_rows(small_config, model_class: type, settings: dict) -> None:
     """One pass over a session equals a pass for each of its prefixes: float64, no dropout."""
@@ -146,6 +147,9 @@ def test_loss_and_gradient_equal_those_of_prefix_rows(small_config, model_class:
     model = model_class(config, train).double().eval()
     if model.repeat is not None:
         torch.nn.init.normal_(model.repeat.query.weight)
+    if model.followers is not None:
+        model.followers.remember(*strongest_followers(train, model.n_items, 3))
+        torch.nn.init.normal_(model.followers.level.weight)
     windows = next(iter(SessionWindowLoader(config, train)))
     windows = windows[windows["item_length"] <= 25]
     assert len(windows) >= 10
