@@ -53,9 +53,13 @@ class FollowerScores(nn.Module):
         self.gain.copy_(2 * 0.7 ** torch.arange(REACH))
 
     def remember(self, items: Tensor, shares: Tensor) -> None:
-        """Keeps followers [N, F] and how much of each row they are, 0 to 1; a share of 0 is no follower."""
+        """Keeps followers [N, F] and how much of each row they are, 0 to 1; a share of 0 is no follower.
+
+        Padding, item 0, has none.
+        """
         strengths = torch.log1p(_SHARPNESS * shares.double()) / math.log1p(_SHARPNESS)
         self.strengths = (255 * strengths).round().clamp(max=255).to(self.strengths)
+        self.strengths[0] = 0
         self.items = items.to(self.items) * (self.strengths > 0)
 
     @property

@@ -107,6 +107,8 @@ def build(
         parts = (*parts, followers)
     for part in parts[1:]:
         randomize_biases(part)
+    if followers:
+        torch.nn.init.normal_(followers.gain, mean=40.0, std=10.0)
     repeat = parts[3] if repeats else None
     model = build_session_model(*parts[:3], topk=k, precision=precision, repeat=repeat, followers=followers)
     session = open_session(model.SerializeToString())

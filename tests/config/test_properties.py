@@ -25,7 +25,10 @@ def test_every_key_is_read_and_every_read_key_has_a_default() -> None:
     assert teacher == {*NetworkConfig.__dataclass_fields__, "readout"}
 
 
-@pytest.mark.parametrize("path", sorted(properties_folder().rglob("*.yaml")), ids=lambda path: path.stem)
+WITH_DEFAULTS = sorted(path for path in properties_folder().rglob("*.yaml") if path.parent.name != "space")
+
+
+@pytest.mark.parametrize("path", WITH_DEFAULTS, ids=lambda path: path.stem)
 def test_every_key_has_a_comment(path: Path) -> None:
     for line in path.read_text().splitlines():
         if line and not line.startswith((" ", "#")):

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recbole.config import Config
 
+from recbole_odrec.arguments import TrainArguments, parse_train_arguments
 from recbole_odrec.bundle.export import export_bundle
-from recbole_odrec.cli import TrainArguments, parse_train_arguments
 from recbole_odrec.config import config_of, make_config, reading
 from recbole_odrec.config.layers import Resolved, known_keys
 from recbole_odrec.config.properties import recbole_properties
