@@ -59,7 +59,11 @@ def started() -> Iterator[None]:
         raise UserError(f"the processes did not find each other: {' '.join(str(error).split())[:200]}") from error
     if not is_first():
         _be_silent()
-    yield
+    try:
+        yield
+    except UserError:
+        distributed.destroy_process_group()
+        raise
     distributed.destroy_process_group()
     Words.store = None
 
