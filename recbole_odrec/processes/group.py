@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import distributed
-from torch._C._distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.processes.launch import AgreedError, Words, is_launched
@@ -47,7 +45,13 @@ def started() -> Iterator[None]:
     if not is_launched() or distributed.is_initialized():
         yield
         return
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"
+    from torch.distributed import PrefixStore, rendezvous  # pyright: ignore[reportPrivateImportUsage]  # not everywhere
+
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.init()
+        torch.cuda.device_count()  # PyTorch remembers it: RecBole's Config then hides all GPUs but one from who asks
+        backend = "cpu:gloo,cuda:nccl" if distributed.is_nccl_available() else backend
     try:
         store, number, size = next(rendezvous("env://", timeout=PATIENCE))
         store.set_timeout(PATIENCE)
