@@ -63,6 +63,8 @@ def resolve_teacher(
     values, known = student.values, known_keys("SASRecTeacher", student.dataset)
     training = {key: values[key] for key in (*our_properties("overall"), "learning_rate") if key in values}
     run = {key: value for key, value in student.given.items() if key in known}
+    if stored is not None:  # the network is the file's; keys younger than the file have their defaults
+        run = {key: value for key, value in run.items() if key not in our_properties(f"model/{model}")}
     shared = {key: values[key] for key in _SHARED_KEYS if key in values}
     heard = {**training, **run, **shared, "train_neg_sample_args": None, **(stored or {})}
     return resolve_model(model, student.dataset, config_dict=differs, heard=heard)

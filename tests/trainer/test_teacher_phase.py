@@ -104,6 +104,14 @@ def test_a_teacher_checkpoint_serves_without_training(go) -> None:
     path = first["phases"]["teacher"]["checkpoint"]
     second = go(teachers=[{"checkpoint": path}])
     assert second["phases"]["teacher"]["source"] == "checkpoint"
+    # Written before there were followers: the run's are the student's alone.
+    older = checkpoint.load(Path(path))
+    del older["config"]["n_followers"]
+    checkpoint.save(Path("older.pth"), older)
+    with_followers = go(teachers=[{"checkpoint": "older.pth"}], n_followers=2)["phases"]
+    sizes = [with_followers[phase]["parameters"]["item_table_bytes"] for phase in ("teacher", "student")]
+    assert sizes[0] == first["phases"]["teacher"]["parameters"]["item_table_bytes"]
+    assert sizes[1] > first["phases"]["student"]["parameters"]["item_table_bytes"]
     assert second["phases"]["teacher"]["model"] == "GRU4RecTeacher"
     assert second["phases"]["teacher"]["test"] == first["phases"]["teacher"]["test"]
 
