@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from recbole_odrec.bundle import BundleError, Recommender, update
 from recbole_odrec.bundle.delta import PIECE, Payload, added, restored
-from recbole_odrec.bundle.delta_maker import _differences, encoded, weights_alike, write_delta
+from recbole_odrec.bundle.delta_maker import _differences, encoded, make_delta, weights_alike, write_delta
 from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.bundle.manifest import write_manifest
 from recbole_odrec.bundle.update import update_bundle
@@ -150,6 +150,13 @@ def test_the_same_bundle_is_a_header_and_changes_nothing(device: Path, tiny_bund
     assert Path("same.delta").stat().st_size == START + len(json.dumps(header, separators=(",", ":"))) < 1200
     Recommender(device).update("same.delta")
     assert is_untouched(device, tiny_bundle)
+
+
+def test_files_that_are_not_wanted_stay_out(tiny_bundle: Path, next_bundle: Path, delta: Path) -> None:
+    """A page has no use for a program for ExecuTorch, say."""
+    header, whole = make_delta(tiny_bundle, next_bundle, ("manifest.json", "items.txt", "model.onnx"))
+    assert list(header["files"]) == ["manifest.json", "items.txt", "model.onnx"]
+    assert len(whole) < delta.stat().st_size
 
 
 def test_a_bundle_behind_a_link_is_replaced_where_it_is(device: Path, next_bundle: Path, delta: Path) -> None:
