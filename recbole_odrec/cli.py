@@ -25,7 +25,7 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec recommend --bundle OLD_BUNDLE --update FILE
        recbole-odrec withdraw --bundle BUNDLE --output NEW_BUNDLE ITEM [ITEM ...]
        recbole-odrec demo --bundle BUNDLE [--export FOLDER]
-       recbole-odrec benchmark accuracy|train|data|device|browser [--help]
+       recbole-odrec benchmark accuracy|train|data|interactions|device|browser [--help]
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
   --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
@@ -195,6 +195,7 @@ _BENCHMARKS = {
     "accuracy": ("accuracy.command", "plots"),
     "train": ("training_command", ""),
     "data": ("data_memory", ""),
+    "interactions": ("interactions", "parquet"),
     "device": ("device_command", "bundle"),
     "browser": ("browser_command", "browser"),
 }

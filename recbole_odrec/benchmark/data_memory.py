@@ -21,7 +21,7 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_json
 from recbole_odrec.result import versions
 
-_MEAN_LENGTH = 6.4  # items a session, as in Tmall's training sessions
+MEAN_LENGTH = 6.4  # items a session, as in Tmall's training sessions
 
 
 def command(words: Sequence[str]) -> None:
@@ -46,7 +46,7 @@ def command(words: Sequence[str]) -> None:
 
 def _write_synthetic(folder: Path, n_interactions: int, n_items: int) -> None:
     random = np.random.default_rng(0)
-    lengths = 2 + random.poisson(_MEAN_LENGTH - 2, size=round(n_interactions / _MEAN_LENGTH))
+    lengths = 2 + random.poisson(MEAN_LENGTH - 2, size=round(n_interactions / MEAN_LENGTH))
     items = random.integers(1, n_items + 1, size=lengths.sum()).astype(str).tolist()
     ends = np.cumsum(lengths).tolist()
     sessions = [tuple(items[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
@@ -70,12 +70,12 @@ def prepared_memory(data_path: str, dataset: str) -> dict[str, Any]:
     values = {"data_path": data_path, "benchmark_filename": ["train", "valid", "test"], "USER_ID_FIELD": "session_id"}
     config = make_config("SASRecTeacher", dataset, config_dict={**values, "state": "ERROR", "show_progress": False})
     gc.collect()
-    before, start = _peak_bytes(), perf_counter()
+    before, start = peak_bytes(), perf_counter()
     train, *_ = SessionDataset(config).build()
     seconds = perf_counter() - start
     for _ in islice(SessionWindowLoader(config, train), 100):
         pass
-    grown, raw = _peak_bytes() - before, train.tokens.nbytes
+    grown, raw = peak_bytes() - before, train.tokens.nbytes
     order = 4 * len(train.parts[0].starts)  # of an epoch, drawn once
     kept = raw + sum(part.starts.nbytes for part in train.parts) + order
     return {
@@ -83,13 +83,13 @@ def prepared_memory(data_path: str, dataset: str) -> dict[str, Any]:
         "raw_bytes": raw,
         "prepared_bytes": kept,
         "prepared_ratio": round(kept / raw, 3),
-        "process_peak_bytes": grown,
+        "processpeak_bytes": grown,
         "process_peak_ratio": round(grown / raw, 3),
         "seconds_to_prepare": round(seconds, 1),
     }
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """The most resident memory that this process has had."""
     status = Path("/proc/self/status")
     if not status.is_file():

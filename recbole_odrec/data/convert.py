@@ -44,19 +44,39 @@ def split_by_time(
     Raises:
         UserError: a share out of range, or too few sessions for three files.
     """
-    for name, share in (("valid_share", valid_share), ("test_share", test_share)):
-        if not 0 < share < 1:
-            raise UserError(f"{name}={share}, expected a number between 0 and 1.")
+    _check_shares(valid_share, test_share)
     if test is None:
         training, test = _cut(training, test_share)
     return Split(*_cut(training, valid_share), test)
 
 
-def _cut(source: SourceSessions, share: float) -> tuple[SourceSessions, SourceSessions]:
-    n_sessions = len(source.sessions)
+def cut_sizes(n_sessions: int, valid_share: float, test_share: float) -> tuple[int, int, int]:
+    """How many of so many sessions in time order are training, validation and test sessions: see `split_by_time`.
+
+    Raises:
+        UserError: as there.
+    """
+    _check_shares(valid_share, test_share)
+    n_test = _n_last(n_sessions, test_share)
+    n_valid = _n_last(n_sessions - n_test, valid_share)
+    return n_sessions - n_test - n_valid, n_valid, n_test
+
+
+def _check_shares(valid_share: float, test_share: float) -> None:
+    for name, share in (("valid_share", valid_share), ("test_share", test_share)):
+        if not 0 < share < 1:
+            raise UserError(f"{name}={share}, expected a number between 0 and 1.")
+
+
+def _n_last(n_sessions: int, share: float) -> int:
     n_last = round(share * n_sessions)
     if not 0 < n_last < n_sessions:
         raise UserError(f"{n_sessions} sessions are too few to cut {share:g} of them off the end.")
+    return n_last
+
+
+def _cut(source: SourceSessions, share: float) -> tuple[SourceSessions, SourceSessions]:
+    n_last = _n_last(len(source.sessions), share)
     return source.some(slice(-n_last)), source.some(slice(-n_last, None))
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_odrec.arguments import CommandParser
-from recbole_odrec.data.convert import PARTS, split_by_time, write_benchmark, write_parquet
+from recbole_odrec.data.convert import PARTS, Split, split_by_time, write_benchmark, write_parquet
+from recbole_odrec.data.event_sessions import Shares, convert_events
+from recbole_odrec.data.event_tables import EventTable
+from recbole_odrec.data.parquet_manifest import MANIFEST
 from recbole_odrec.data.session_sources import (
     SourceSessions,
     read_interactions,
@@ -22,15 +26,30 @@ from recbole_odrec.errors import UserError
 def convert(words: Sequence[str]) -> None:
     """Reads one source, writes three files or a folder, prints what is in them."""
     asked = _parser().parse_args(words)
-    training, test = _read(asked)
-    split = split_by_time(training, test, asked.valid_share, asked.test_share)
+    source = _source(asked)
     if asked.format == "parquet":
-        path = write_parquet(split, asked.output, asked.name, asked.show_progress)
-        paths = [path] * len(PARTS)
+        folder = _to_parquet(asked, source)
+        counts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        written = [(counts["sessions"][part], counts["cases"][part], folder) for part in PARTS]
     else:
+        split = _split(asked, source)
         paths = write_benchmark(split, asked.output, asked.name, asked.expand, asked.max_length, asked.show_progress)
-    for part, source, path in zip(PARTS, split, paths, strict=True):
-        sys.stdout.write(f"{part}: {len(source.sessions):,} sessions, {source.n_cases:,} cases, {path}\n")
+        written = [(len(part.sessions), part.n_cases, path) for part, path in zip(split, paths, strict=True)]
+    for part, (n_sessions, n_cases, path) in zip(PARTS, written, strict=True):
+        sys.stdout.write(f"{part}: {n_sessions:,} sessions, {n_cases:,} cases, {path}\n")
+
+
+def _to_parquet(asked: Namespace, source: str) -> Path:
+    """Events are sorted on disk; sources of sessions fit in memory as they are published."""
+    if source != "inter":
+        return write_parquet(_split(asked, source), asked.output, asked.name, asked.show_progress)
+    table = EventTable.at(asked.inter, (asked.session_field, asked.item_field, asked.time_field))
+    shares = Shares(asked.valid_share, asked.test_share)
+    return convert_events(table, asked.output, asked.name, shares, asked.min_item_count, asked.show_progress)
+
+
+def _split(asked: Namespace, source: str) -> Split:
+    return split_by_time(*_read(asked, source), asked.valid_share, asked.test_share)
 
 
 def _parser() -> CommandParser:
@@ -44,7 +63,12 @@ def _parser() -> CommandParser:
     pickles.add_argument("--train_pickle", type=Path, help="sessions, or (prefixes, next items)")
     pickles.add_argument("--test_pickle", type=Path, help="the same")
     table = parser.add_argument_group("a table of interactions, split by time")
-    table.add_argument("--inter", type=Path, help="atomic file with a session, an item and a time column")
+    table.add_argument(
+        "--inter",
+        type=Path,
+        help="atomic file with a session, an item and a time column; with --format parquet of any size, "
+        "and .csv, .parquet or a folder of .parquet files too",
+    )
     table.add_argument("--session_field", default="session_id")
     table.add_argument("--item_field", default="item_id")
     table.add_argument("--time_field", default="timestamp")
@@ -80,8 +104,8 @@ def _refuse_ignored(asked: Namespace, source: str) -> None:
         raise UserError(f"--min_item_count {asked.min_item_count}, expected a number from 1.")
 
 
-def _read(asked: Namespace) -> tuple[SourceSessions, SourceSessions | None]:
-    """Training and test sessions of the one source that was given."""
+def _source(asked: Namespace) -> str:
+    """The one source that was given."""
     given = [name for name in ("train_sessions", "train_pickle", "inter") if getattr(asked, name)]
     if len(given) != 1:
         raise UserError(
@@ -92,10 +116,15 @@ def _read(asked: Namespace) -> tuple[SourceSessions, SourceSessions | None]:
     if asked.expand and asked.format == "parquet":
         raise UserError("--expand writes rows of text, and --format parquet is given: leave one of them out.")
     _refuse_ignored(asked, given[0])
-    if given == ["train_sessions"]:
+    return given[0]
+
+
+def _read(asked: Namespace, source: str) -> tuple[SourceSessions, SourceSessions | None]:
+    """Training and test sessions."""
+    if source == "train_sessions":
         test = asked.test_prefixes and read_plain_cases(asked.test_prefixes)
         return read_plain_sessions(asked.train_sessions), test
-    if given == ["train_pickle"]:
+    if source == "train_pickle":
         return read_pickle(asked.train_pickle), asked.test_pickle and read_pickle(asked.test_pickle)
     columns = asked.session_field, asked.item_field, asked.time_field
     return read_interactions(asked.inter, *columns, asked.min_item_count), None

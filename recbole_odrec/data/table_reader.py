@@ -21,8 +21,9 @@ from recbole_odrec.errors import UserError
 
 PADDING = "[PAD]"  # RecBole's name of id 0: no item, no user, no word of any column
 _KINDS = ("token", "token_seq", "float", "float_seq")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_LARGEST = float(np.finfo(np.float32).max)  # RecBole's tensors hold 32 bits
+NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_NUMBER = re.compile(NUMBER)
+LARGEST = float(np.finfo(np.float32).max)  # RecBole's tensors hold 32 bits
 _SHOWN = 60  # characters of a value in a message
 
 
@@ -156,9 +157,9 @@ class Column(NamedTuple):
             if value and not _NUMBER.fullmatch(value):
                 raise self.refuse(row, "a finite number")
         numbers = np.array([float(value) if value else np.nan for value in self.values])
-        beyond = np.flatnonzero(np.abs(numbers) > _LARGEST)
+        beyond = np.flatnonzero(np.abs(numbers) > LARGEST)
         if len(beyond):
-            raise self.refuse(int(beyond[0]), f"a number up to {_LARGEST:.2g}")
+            raise self.refuse(int(beyond[0]), f"a number up to {LARGEST:.2g}")
         return numbers
 
     def moments(self) -> np.ndarray:
@@ -220,15 +221,31 @@ def read_columns(path: Path, separator: str, encoding: str | None, wanted: Seque
     Raises:
         UserError: a line with another number of columns than the header, or none below it.
     """
+    return next(column_blocks(path, separator, encoding, wanted, None))
+
+
+def column_blocks(
+    path: Path, separator: str, encoding: str | None, wanted: Sequence[str], n_rows: int | None
+) -> Iterator[dict[str, list[str]]]:
+    """As `read_columns`, so many rows at a time; all at once when None."""
     lines = text_lines(path, encoding)
     names = list(Header.parse(path, next(lines, (1, ""))[1], separator).kinds)
     rows, n_separators = [], len(names) - 1
+
+    def columns() -> dict[str, list[str]]:
+        values = separator.join(rows).split(separator)
+        return {name: values[names.index(name) :: len(names)] for name in wanted}
+
+    number = 1
     for number, line in lines:
         if line.count(separator) != n_separators:
             found = line.count(separator) + 1
             raise UserError(f"{path}, line {number}: {found} columns, expected {len(names)} as in line 1.")
         rows.append(line)
-    if not rows:
+        if len(rows) == n_rows:
+            yield columns()
+            rows = []
+    if number == 1:
         raise UserError(f"{path}: no line below the header.")
-    values = separator.join(rows).split(separator)
-    return {name: values[names.index(name) :: len(names)] for name in wanted}
+    if rows:
+        yield columns()

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import ML_100K, SMALL
 
+from recbole_odrec import run
 from recbole_odrec.cli import main
 from recbole_odrec.config import make_config
 from recbole_odrec.data.head_tail import head_items, training_counts
 from recbole_odrec.data.parquet_manifest import read_manifest
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader
+from recbole_odrec.trainer.resumable import ResumableTrainer
 
 FILES = {"benchmark_filename": ["train", "valid", "test"], "USER_ID_FIELD": "session_id"}
 
@@ -139,3 +145,204 @@ def test_rows_items_and_frequencies_are_those_of_text(both: Path) -> None:
     assert sizes["sessions"] == {"train": 162, "valid": 18, "test": 20}
     assert sizes["cases"]["test"] == len(text[2]) == 528
     assert len(read_manifest(Path("arrow/ml/ml.parquet")).groups["train"]) > 20
+
+
+# ---------------------------------------------------------------------- runs
+
+
+def test_a_streamed_run_resumes_and_ends_as_one_that_was_never_stopped(both: Path) -> None:
+    """The order of an epoch is its seed: nothing of the stream is in a checkpoint."""
+    values = {**SMALL, "data_path": "arrow", "train_batch_size": 64, "shuffle_buffer": 700, "epochs": 3}
+    del values["compression_rate"]
+    whole = run("SASRecTeacher", "ml", config_dict={**values, "checkpoint_dir": "whole"})
+    with pytest.MonkeyPatch.context() as patch:
+        epoch = ResumableTrainer._train_epoch
+
+        def stop(self: ResumableTrainer, data: object, number: int, *rest: object, **more: object) -> object:
+            if number == 2:
+                raise KeyboardInterrupt
+            return epoch(self, data, number, *rest, **more)
+
+        patch.setattr(ResumableTrainer, "_train_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run("SASRecTeacher", "ml", config_dict={**values, "checkpoint_dir": "stopped"})
+    resumed = run("SASRecTeacher", "ml", config_dict={**values, "checkpoint_dir": "stopped"}, resume=True)
+    for name in ("losses", "test"):
+        assert resumed["phases"]["model"][name] == whole["phases"]["model"][name]
+
+
+def test_a_student_and_its_teacher_train_on_a_stream(both: Path) -> None:
+    values = {**SMALL, "data_path": "arrow", "train_batch_size": 256, "shuffle_buffer": 2000, "epochs": 1}
+    result = run("ODRec", "ml", config_dict={**values, "exclude_seen": True})
+    for phase in ("teacher", "student"):
+        cases = result["phases"][phase]["test"]["cases"]
+        assert cases["head"] + cases["tail"] == 528
+    again = run("ODRec", "ml", config_dict={**values, "exclude_seen": True})
+    assert again["phases"]["teacher"]["source"] == "cache"
+    assert again["phases"]["student"]["test"] == result["phases"]["student"]["test"]
+
+
+def test_held_in_memory_every_model_has_the_numbers_of_text(both: Path) -> None:
+    for model in ("GRU4Rec", "VSKNN"):
+        values = {
+            key: value for key, value in SMALL.items() if key in ("show_progress", "state", "metric_decimal_place")
+        }
+        values.update({"epochs": 1, "MAX_ITEM_LIST_LENGTH": 20} if model == "GRU4Rec" else {})
+        text, arrow = (
+            run(model, "ml", config_dict={**values, "data_path": kind, **(FILES if kind == "text" else {})})
+            for kind in ("text", "arrow")
+        )
+        assert arrow["phases"]["model"]["test"] == text["phases"]["model"]["test"]
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "who"),
+    [
+        ("GRU4Rec", {}, "GRU4Rec"),
+        ("VSKNN", {}, "VSKNN"),
+        ("ODRec", {"teacher": "GRU4Rec"}, "GRU4Rec"),
+        ("ODRec", {"teachers": [{"model": "SASRecTeacher"}, {"model": "VSKNN"}]}, "VSKNN"),
+        ("SASRecTeacher", {"metrics": ["NDCG", "TailPercentage"]}, "a model or metric that is asked for"),
+    ],
+)
+def test_what_needs_every_case_at_once_is_refused_by_name(
+    both: Path, capsys, model: str, settings: dict, who: str
+) -> None:
+    words = [f"--{key}={value}" for key, value in {"shuffle_buffer": 700, "show_progress": False, **settings}.items()]
+    assert main([f"--model={model}", "--dataset=ml", "--data_path=arrow", *words]) == 2
+    error = capsys.readouterr().err
+    assert f"its 4,585 training cases are streamed, and {who} needs all of them at once" in error
+    assert "--shuffle_buffer=4585" in error
+    assert error.count("\n") == 1
+    assert not Path("saved").exists()
+
+
+# ---------------------------------------------------------------------- damage
+
+
+def _flip(path: Path, at: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(at * len(content))] ^= 0xFF
+    path.write_bytes(content)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def _manifest(change: object) -> object:
+    def damage(folder: Path) -> None:
+        path = folder / "manifest.json"
+        found = json.loads(path.read_text())
+        change(found)
+        path.write_text(json.dumps(found))
+
+    return damage
+
+
+def _write(name: str, **columns: object) -> object:
+    """Another table in place of one of the folder, its size noted, so that only what is in it is wrong."""
+
+    def damage(folder: Path) -> None:
+        pq.write_table(pa.table(columns), folder / name)
+
+        def note(found: dict) -> None:
+            places = [found["items"], *(part for parts in found["splits"].values() for part in parts)]
+            for place in places:
+                if place.get("file", "items.parquet") == name:
+                    place["bytes"] = (folder / name).stat().st_size
+
+        _manifest(note)(folder)
+
+    return damage
+
+
+PART, ITEMS = "valid-00000.parquet", "items.parquet"
+
+
+def _overwrite(folder: Path) -> None:
+    (folder / PART).write_bytes(b"x" * (folder / PART).stat().st_size)
+
+
+def _first(found: dict) -> dict:
+    return found["splits"]["train"][0]
+
+
+DAMAGE = {
+    "a part is missing": (lambda f: (f / "train-00001.parquet").unlink(), "train-00001.parquet does not exist, and"),
+    "a part is cut off": (lambda f: _cut(f / "train-00001.parquet"), "bytes, and manifest.json lists"),
+    "a bit of a part": (lambda f: _flip(f / "train-00001.parquet", 0.3), "train-00001.parquet cannot be read ("),
+    "a bit of the items": (lambda f: _flip(f / ITEMS, 0.2), "items.parquet cannot be read ("),
+    "no footer": (_overwrite, f"{PART} cannot be read ("),
+    "another file": (lambda f: (f / "notes.txt").touch(), "holds notes.txt, which manifest.json does not list"),
+    "no manifest": (lambda f: (f / "manifest.json").unlink(), "holds no manifest.json: `recbole-odrec convert"),
+    "half a manifest": (lambda f: _cut(f / "manifest.json"), "manifest.json cannot be read ("),
+    "no object": (lambda f: (f / "manifest.json").write_text("[]"), "manifest.json is none that"),
+    "another version": (_manifest(lambda m: m.update(version=2)), "(version 2, expected 1)"),
+    "a part elsewhere": (_manifest(lambda m: _first(m).update(file="../x.parquet")), "(a part '../x.parquet')"),
+    "no sessions": (_manifest(lambda m: m["splits"].update(valid=[])), "(no valid session)"),
+    "wrong counts": (_manifest(lambda m: _first(m)["row_groups"][0].__setitem__(0, 9)), "and manifest.json lists"),
+    "bad counts": (_manifest(lambda m: _first(m)["row_groups"][0].__setitem__(2, -9)), "(-9, expected a whole"),
+    "fewer items": (_manifest(lambda m: m["items"].update(count=3)), "expected 3: convert the data again"),
+    "other columns": (_write(PART, words=["a"] * 18), "column `items` is nothing, expected list<int32>"),
+    "another type": (_write(PART, items=[["a"]] * 18), "column `items` is list<string>, expected list<int32>"),
+    "an item twice": (_write(ITEMS, item_id=["a", "a"], train=[1, 1], valid=[1, 1]), "lists 1 items, expected"),
+    "no item": (_write(ITEMS, item_id=["a", None], train=[1, 1], valid=[1, 1]), "a value of `item_id` is missing"),
+}
+
+
+@pytest.mark.parametrize("buffer", [700, 10_000])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_folder_is_refused_in_one_line(both: Path, capsys, damage: str, buffer: int) -> None:
+    change, message = DAMAGE[damage]
+    change(Path("arrow/ml/ml.parquet"))
+    words = ["--model=SASRecTeacher", "--dataset=ml", "--data_path=arrow", "--show_progress=False", "--epochs=1"]
+    assert main([*words, f"--shuffle_buffer={buffer}", "--hidden_size=16"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_ids_and_lengths_that_no_item_and_no_session_has_are_refused(both: Path, capsys) -> None:
+    folder = Path("arrow/ml/ml.parquet")
+    table = pq.read_table(folder / "valid-00000.parquet")
+    lists = table["items"].to_pylist()
+    for first, message in ((10**6, "item ids 1 .. 1000000, expected 1 .. "), (0, "item ids 0 .. ")):
+        lists[0][0] = first
+        _write("valid-00000.parquet", items=pa.array(lists, pa.list_(pa.int32())))(folder)
+        _manifest(lambda m: m["splits"]["valid"][0].update(row_groups=[[18, 513, 495]]))(folder)
+        _manifest(lambda m: m["splits"].update(valid=m["splits"]["valid"][:1]))(folder)
+        assert main(["--model=SASRecTeacher", "--dataset=ml", "--data_path=arrow", "--show_progress=False"]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_text_and_parquet_of_one_name_beside_each_other_are_refused(both: Path, capsys) -> None:
+    shutil.copytree("text/ml", "arrow/ml", dirs_exist_ok=True)
+    assert main(["--model=ODRec", "--dataset=ml", "--data_path=arrow"]) == 2
+    assert "ml.train.inter are beside each other, expected one of them: move the other away" in capsys.readouterr().err
+
+
+def test_a_folder_of_something_else_is_not_replaced(sources: Path, capsys) -> None:
+    Path("x/x.parquet").mkdir(parents=True)
+    Path("x/x.parquet/mine").touch()
+    assert (
+        convert("--name", "x", "--output", ".", "--format", "parquet", "--train_sessions", sources / "train.txt") == 2
+    )
+    assert "x.parquet exists and is no conversion of ours (no manifest.json)" in capsys.readouterr().err
+    assert Path("x/x.parquet/mine").exists()
+
+
+def test_keys_that_have_no_effect_on_a_folder_are_refused(both: Path, capsys) -> None:
+    words = ["--model=SASRecTeacher", "--dataset=ml", "--data_path=arrow", "--show_progress=False"]
+    for word, message in (
+        ("--user_inter_num_interval=[5,inf)", "user_inter_num_interval='[5,inf)' has no effect on"),
+        ("--shuffle_buffer=0", "shuffle_buffer=0, expected a whole number from 1"),
+    ):
+        assert main([*words, word]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_without_pyarrow_the_extra_is_named(both: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert main(["--model=SASRecTeacher", "--dataset=ml", "--data_path=arrow"]) == 2
+    assert "Parquet needs pyarrow: pip install 'recbole_odrec[parquet]'" in capsys.readouterr().err
