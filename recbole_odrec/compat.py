@@ -201,35 +201,6 @@ def _hyperopt_without_pkg_resources(module: ModuleType) -> Iterator[None]:
 # ---------------------------------------------------------------------- RecBole's own
 
 
-@_around("recbole.data.dataloader.abstract_dataloader")
-def _row_numbers_unlisted(module: ModuleType) -> Iterator[None]:
-    # Its loaders hand PyTorch `list(range(n))`, the number of every row: 40 bytes a case, ten times the case itself. A
-    # range is read the same way.
-    yield
-    vars(module)["list"] = lambda values: values if isinstance(values, range) else list(values)
-
-
-class _NobodyUsed:
-    """An empty set for each user, made when asked for."""
-
-    def __init__(self, n_users: int) -> None:
-        self._n_users = n_users
-
-    def __len__(self) -> int:
-        return self._n_users
-
-    def __getitem__(self, user: int) -> set[int]:
-        return set()
-
-
-@_around("recbole.sampler.sampler")
-def _no_set_a_user(module: ModuleType) -> Iterator[None]:
-    # Its sampler for sequences, made for every run, lists what each user has used: an empty set each, 200 bytes and a
-    # microsecond a session, and sets this aside before it samples.
-    yield
-    module.RepeatableSampler.get_used_ids = lambda self: _NobodyUsed(self.user_num)
-
-
 @_around("recbole.evaluator.collector")
 def _counts_beside_tensors(module: ModuleType) -> Iterator[None]:
     # Metrics of the whole catalogue (ItemCoverage, GiniIndex, ..) have it collect counters and numbers, and then it

@@ -14,9 +14,11 @@ from recbole.utils import init_seed
 from recbole_odrec.data.eval_loader import bounded
 from recbole_odrec.data.seen_items import seen_items
 from recbole_odrec.data.table_reader import one_line
+from recbole_odrec.data.unlisted import unlisted
 from recbole_odrec.errors import UserError
 
 
+@unlisted()
 def prepare(config: Config, make_dataset: Callable[[Config], Dataset], tests: bool) -> tuple[Any, Any, Any]:
     """RecBole's loaders of the three parts, those of evaluation with batches of bounded size.
 

@@ -230,13 +230,12 @@ def column_blocks(
     """As `read_columns`, so many rows at a time; all at once when None."""
     lines = text_lines(path, encoding)
     names = list(Header.parse(path, next(lines, (1, ""))[1], separator).kinds)
-    rows, n_separators = [], len(names) - 1
+    rows, n_separators, number = [], len(names) - 1, 1
 
     def columns() -> dict[str, list[str]]:
         values = separator.join(rows).split(separator)
         return {name: values[names.index(name) :: len(names)] for name in wanted}
 
-    number = 1
     for number, line in lines:
         if line.count(separator) != n_separators:
             found = line.count(separator) + 1
@@ -245,7 +244,7 @@ def column_blocks(
         if len(rows) == n_rows:
             yield columns()
             rows = []
-    if number == 1:
-        raise UserError(f"{path}: no line below the header.")
     if rows:
         yield columns()
+    elif number == 1:
+        raise UserError(f"{path}: no line below the header.")
