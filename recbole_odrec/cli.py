@@ -242,9 +242,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         tell(ENDED, error)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if command != "demo":  # stopping a server is no interruption
             way_on = _WAYS_ON.get(command, "")
-            sys.stderr.write(f"recbole_odrec: interrupted{way_on}.\n")
+            tell(f"recbole_odrec: interrupted{way_on}.\n", error)
         return 130
     return 0

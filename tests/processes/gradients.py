@@ -34,7 +34,7 @@ def step(trainer: Any, batch: Any, seed: int) -> tuple[Tensor, list[Tensor], Ten
         parameter.grad = None
     is_distilled = isinstance(trainer, DistillationTrainer)
     parts = trainer.loss_parts(batch) if is_distilled else (trainer.loss(batch),)
-    loss = sum(parts)
+    loss = torch.stack(parts).sum()
     loss.backward()
     if getattr(batch, "share", None) is not None:
         loss = summed(loss.detach())
