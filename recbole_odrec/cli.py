@@ -25,7 +25,7 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec recommend --bundle OLD_BUNDLE --update FILE
        recbole-odrec withdraw --bundle BUNDLE --output NEW_BUNDLE ITEM [ITEM ...]
        recbole-odrec demo --bundle BUNDLE [--export FOLDER]
-       recbole-odrec benchmark accuracy|train|data|interactions|device|browser [--help]
+       recbole-odrec benchmark accuracy|train|data|interactions|device|scale|browser [--help]
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
   --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
@@ -197,6 +197,7 @@ _BENCHMARKS = {
     "data": ("data_memory", ""),
     "interactions": ("interactions", "parquet"),
     "device": ("device_command", "bundle"),
+    "scale": ("scale_command", "plots"),
     "browser": ("browser_command", "browser"),
 }
 # Where to go on after an interruption.

@@ -63,6 +63,10 @@ def start_logging(config: Config, train_data: Any, valid_data: Any, test_data: A
             log.warning(f"exclude_seen=True: {n_lost:,} {part} targets stand in their own history and cannot be found.")
     for key, reason in (config["decided"] or {}).items():
         log.info(f"{key}: {reason}")
+    if config["sampled_items"]:
+        n_items = train_data._dataset.item_num
+        drawn = min(config["sampled_items"], n_items)
+        log.info(f"sampled_items: losses without soft targets draw {drawn:,} of {n_items:,} items each step.")
     if not is_quick_in_bfloat16(config["device"]):
         if config["score_dtype"] == "bfloat16":
             log.warning(

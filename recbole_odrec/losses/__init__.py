@@ -7,6 +7,7 @@ from recbole_odrec.losses.contrastive import contrastive_loss
 from recbole_odrec.losses.mixture import ItemShares, mix_, shares_within, total_of_mixture
 from recbole_odrec.losses.predictive import predictive_loss
 from recbole_odrec.losses.recombination import Recombination, RecombinationHead, RecombinedParts, RecombinedViews
+from recbole_odrec.losses.sampled import sampled_loss
 from recbole_odrec.losses.score_memory import ScoreMemory
 from recbole_odrec.losses.table_loss import table_loss
 from recbole_odrec.losses.tiles import TeacherScores, tiled_catalogue_loss
@@ -27,6 +28,7 @@ __all__ = [
     "contrastive_loss",
     "mix_",
     "predictive_loss",
+    "sampled_loss",
     "shares_within",
     "table_loss",
     "tiled_catalogue_loss",

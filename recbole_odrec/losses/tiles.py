@@ -43,7 +43,7 @@ def tiled_catalogue_loss(
         query: [B, D].
         table: the student's.
         pos_items: column of each row's next item [B].
-        tile: columns of a tile; in whole `table.tile_step`s where it is as large.
+        tile: columns of a tile, in whole `table.tile_step`s, at least one.
         teacher: needed when `kd_weight` > 0.
         kd_weight, temperature: w and T.
         added: by columns.
@@ -53,7 +53,7 @@ def tiled_catalogue_loss(
         UserError: teacher scores that are not finite (on a CPU; elsewhere the loss is NaN).
     """
     step = table.tile_step
-    tile = max(tile // step * step or tile, 1)
+    tile = max(tile // step, 1) * step
     stream = _Stream(table, pos_items, tile, teacher if kd_weight else None, kd_weight, temperature, added, dtype)
     values = None if added is None else added.values
     total, soft = _TiledLoss.apply(stream, query, values, *table.trained())

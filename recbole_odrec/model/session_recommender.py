@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recbole_odrec.data.window_loader import NEXT_ITEMS, window_cases
 from recbole_odrec.errors import UserError
-from recbole_odrec.losses import AddedScores, CatalogueLoss, ItemShares, ScoreMemory, table_loss
+from recbole_odrec.losses import AddedScores, CatalogueLoss, ItemShares, ScoreMemory, sampled_loss, table_loss
 from recbole_odrec.model.candidates import scores_of_candidates
 from recbole_odrec.nn import Encoder, FollowerScores, ItemTable, Readout, RepeatScores
 from recbole_odrec.nn.kinds import network_part
@@ -56,6 +56,7 @@ class SessionRecommender(SequentialRecommender):
         repeat: scores of repetition, None without.
         followers: scores of what most often goes with a session's items, None without.
         score_memory: what the scores of a training step may take.
+        sampled_items: how many items the loss draws where no teacher's soft targets are in it, 0 for all.
         reads_any_width: whether a session scores alike however far it is padded.
         gives_embeddings: whether, as a teacher, it has item embeddings for a student to start from and to recombine.
     """
@@ -74,6 +75,7 @@ class SessionRecommender(SequentialRecommender):
         self.hidden_size = network.hidden_size
         self.score_dtype = torch.bfloat16 if config["score_dtype"] == "bfloat16" else None  # None: the weights' own
         allowed = config["score_memory"]
+        self.sampled_items = config["sampled_items"] or 0
         self.score_memory = ScoreMemory(None if allowed in (None, "auto") else int(1e9 * allowed))
         self._score_buffer = ScoreBuffer()
         self.item_table = self._build("table", config, self.n_items, network.hidden_size)
@@ -140,17 +142,17 @@ class SessionRecommender(SequentialRecommender):
         return None if added is None else AddedScores(self.item_table.columns_of(added.items), added.values)
 
     def catalogue_loss(self, cases: TrainingCases, **taught: Any) -> CatalogueLoss:
-        """`losses.table_loss` of a batch's cases; its arguments that concern a teacher pass through."""
-        return table_loss(
-            cases.case_repr,
-            self.item_table,
-            self.item_table.columns_of(cases.pos_items),
-            self.score_memory,
-            self._score_buffer,
-            self.score_dtype,
-            added=self.in_columns(cases.added),
-            **taught,
-        )
+        """`losses.table_loss` of a batch's cases; its arguments that concern a teacher pass through.
+
+        Without a teacher, `losses.sampled_loss` where `sampled_items` says so.
+        """
+        query, table, pos_items = cases.case_repr, self.item_table, self.item_table.columns_of(cases.pos_items)
+        added = self.in_columns(cases.added)
+        if self.sampled_items and taught.get("teacher") is None:
+            total = sampled_loss(query, table, pos_items, self.sampled_items, added, self.score_dtype)
+            return CatalogueLoss(total, total.new_zeros(()))
+        memory, buffer = self.score_memory, self._score_buffer
+        return table_loss(query, table, pos_items, memory, buffer, self.score_dtype, added=added, **taught)
 
     # ------------------------------------------------------------------ RecBole's interface
 

@@ -133,6 +133,7 @@ def test_a_value_that_no_run_can_honour_is_refused_for_every_model(values: dict[
         ({"average_decay": 1}, "average_decay=1, expected a number in [0, 1)"),
         ({"learning_rate_decay": "cosine"}, "learning_rate_decay='cosine', expected one of none, linear"),
         ({"score_memory": 0}, "score_memory=0, expected one of auto or a number above 0"),
+        ({"sampled_items": -1}, "sampled_items=-1, expected a whole number from 0"),
         ({"score_dtype": "float16"}, "score_dtype='float16', expected one of float32, bfloat16, auto"),
         ({"fused_loss": True}, "unknown key `fused_loss` for SASRecTeacher"),
         ({"eval_args": {"order": "TO", "mode": "labeled"}}, "mode in eval_args='labeled', expected full, uniN or popN"),

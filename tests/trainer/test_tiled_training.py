@@ -75,10 +75,10 @@ def test_tiles_are_chosen_by_memory_and_said_once(caplog: pytest.LogCaptureFixtu
     memory = ScoreMemory()
     with caplog.at_level(logging.INFO):
         assert memory.tile(tables[1], 512, 2, cpu) is None  # 4 of 10 GB
-        assert memory.tile(tables[1], 2048, 2, cpu) == 2048
+        assert memory.tile(tables[1], 2048, 2, cpu) == 512
         monkeypatch.setattr(score_memory, "_free_bytes", lambda device: 1)
         assert memory.tile(tables[1], 512, 2, cpu) is None  # decided once
-        assert memory.tile(tables[1], 2048, 2, cpu) == 2048
+        assert memory.tile(tables[1], 2048, 2, cpu) == 512
     assert len(caplog.messages) == 1
     assert "would take 16.4 GB of the 10.0 GB that score_memory leaves them" in caplog.messages[0]
     assert ScoreMemory(1_000_000).tile(tables[0], 512, 2, cpu) == 81  # six of a tile within what is allowed
@@ -100,3 +100,20 @@ def test_a_run_by_tiles_ends_as_a_run_without(train: Any) -> None:
     losses = [[epoch["soft_targets"] for epoch in run["phases"]["student"]["losses"]] for run in (whole, tiled)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert losses[1] != losses[0]  # the other path, to rounding
+
+
+def test_a_loss_without_soft_targets_draws_its_items(small_config: Any) -> None:
+    config = small_config("SASRecTeacher")
+    train = create_dataset(config).build()[0]
+    batch = next(iter(SessionWindowLoader(config, train)))
+    whole, all_drawn, some = (
+        made(small_config, "SASRecTeacher", train, repeat_scores=True, sampled_items=n) for n in (0, 10_000, 100)
+    )
+    for model in (all_drawn, some):
+        model.load_state_dict(whole.state_dict())
+    torch.testing.assert_close(all_drawn.calculate_loss(batch), whole.calculate_loss(batch))
+    assert some.calculate_loss(batch) != some.calculate_loss(batch)
+    cases = some.training_cases(batch)
+    scores = torch.zeros(len(cases.pos_items), some.n_items, dtype=torch.float64)
+    taught = {"teacher": lambda columns: scores, "kd_weight": 0.5}
+    assert some.catalogue_loss(cases, **taught).total == some.catalogue_loss(cases, **taught).total  # over all items
