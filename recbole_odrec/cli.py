@@ -30,8 +30,7 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
   --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
   --config_files='a b'     YAML files, separated by blanks
-  --resume                 continue the newest unfinished run of this configuration
-  --resume=RUN_FOLDER      continue this run
+  --resume[=RUN_FOLDER]    continue the newest unfinished run of this configuration, or this run
   --key=value              any key of RecBole or of properties/model/MODEL.yaml, e.g. --compression_rate=16
 
 Precedence: --key=value, then --config_files, then the property files.
