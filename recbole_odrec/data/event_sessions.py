@@ -145,7 +145,7 @@ def _group(database: Any, when: str, min_item_count: int) -> int:
     join, counted = ("LEFT JOIN items USING (item)", "code") if min_item_count > 1 else ("", "*")
     database.execute(
         "CREATE TABLE sessions AS SELECT session, CAST(row_number() OVER (ORDER BY last) - 1 AS INTEGER) AS rank FROM "
-        f"(SELECT session, max(struct_pack(moment := {when}, row := row)) AS last, count({counted}) AS n "
+        f"(SELECT session, max({{'moment': {when}, 'row': row}}) AS last, count({counted}) AS n "
         f"FROM events {join} GROUP BY session) WHERE n > 1"
     )
     return database.execute("SELECT count(*) FROM sessions").fetchall()[0][0]
