@@ -76,7 +76,11 @@ def _sorting(work: Path, table: EventTable) -> Iterator[Any]:
         with duckdb.connect(str(work / "events.duckdb"), config=settings) as database:
             database.execute("SET enable_progress_bar = false")
             yield database
-    except duckdb.Error as error:
+    except (duckdb.Error, RuntimeError) as error:
+        if "interrupted" in str(error).lower():  # Ctrl-C, in DuckDB's words
+            raise KeyboardInterrupt from error
+        if not isinstance(error, duckdb.Error):
+            raise
         raise UserError(
             f"{table.paths[0]}: DuckDB cannot sort it ({one_line(error)[:200]}): make room in {work.parent.absolute()}."
         ) from error
@@ -88,14 +92,14 @@ def _load(database: Any, table: EventTable, show_progress: bool) -> None:
     bar = tqdm(
         desc=table.paths[0].name, unit=" rows", unit_scale=True, delay=2, disable=None if show_progress else True
     )
-    refusals: list[UserError] = []
+    refusals: list[BaseException] = []
 
     def counted() -> Iterator[Any]:
         try:
             for batch in batches:
                 bar.update(len(batch))
                 yield batch
-        except UserError as error:  # DuckDB would make one of its own errors of it
+        except (UserError, KeyboardInterrupt) as error:  # DuckDB would make one of its own errors of it
             refusals.append(error)
             raise
 

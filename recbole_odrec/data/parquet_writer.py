@@ -88,7 +88,7 @@ class ParquetWriter:
         n_given = given[0].sum(dtype=np.int64) if given else len(lengths)
         self._parts[self._split][-1]["row_groups"].append([len(lengths), len(tokens), len(tokens) - int(n_given)])
         for values in (tokens, lengths, *given):
-            self._hash.update(np.ascontiguousarray(values))
+            self._hash.update(values.tobytes())
         self._count(tokens, starts, given)
         self._n_in_part += len(tokens)
         if self._n_in_part >= PART_ITEMS:

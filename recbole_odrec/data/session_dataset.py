@@ -82,10 +82,10 @@ class SessionDataset(ExactTables, SequentialDataset):
             return super()._from_scratch()
         self._get_preset()
         self._get_field_from_config()
-        is_text = self._folder is None
-        self._add_sessions(
-            read_sessions(self._session_files, self.config) if is_text else read_parquet(self.config, self._folder)
-        )
+        if self._folder is None:
+            self._add_sessions(read_sessions(self._session_files, self.config))
+        else:
+            self._add_sessions(read_parquet(self.config, self._folder))
 
     def _add_sessions(self, sessions: Sessions) -> None:
         self.tokens, self.parts, self._parts_read = sessions.tokens, sessions.parts, sessions.parts
@@ -184,7 +184,8 @@ class SessionDataset(ExactTables, SequentialDataset):
 
     def training_blocks(self, generator: torch.Generator | None) -> Iterator[SessionBlock]:
         """The sessions of a streamed split, as many at a time as `shuffle_buffer` holds, in an order that is drawn."""
-        return self.inter_feat.part.blocks(generator)
+        part: Any = self.inter_feat.part
+        return part.blocks(generator)
 
     @property
     def content(self) -> list[np.ndarray]:
