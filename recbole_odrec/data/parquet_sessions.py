@@ -104,13 +104,15 @@ def read_parquet(config: Config, folder: Path) -> Sessions:
     held = SPLITS[1:] if is_streamed else SPLITS
     if sum(group.n_items for split in held for group in manifest.groups[split]) > _MOST:
         raise UserError(f"{folder}: more than {_MOST:,} items in memory, which is the most: lower shuffle_buffer.")
-    tokens, parts, n_before = [], [], 0
+    tokens: list[np.ndarray] = []
+    parts: list[Any] = [streamed] if is_streamed else []
+    n_before = 0
     for split in held:
         read, part = _read(manifest.groups[split], len(item_ids))
         parts.append(SessionPart(part.starts + np.int32(n_before), part.given))
         tokens.append(read)
         n_before += len(read)
-    return Sessions(np.concatenate(tokens), [streamed, *parts] if is_streamed else parts, item_ids)
+    return Sessions(np.concatenate(tokens), parts, item_ids)
 
 
 def _read_items(manifest: Manifest) -> tuple[dict[str, int], dict[str, np.ndarray]]:
@@ -143,7 +145,7 @@ def _read(groups: Sequence[RowGroup], n_items: int) -> tuple[np.ndarray, Session
 def _check_part(
     path: Path, groups: Sequence[RowGroup], tokens: np.ndarray, lengths: np.ndarray, given: np.ndarray, n_items: int
 ) -> None:
-    expected = tuple(sum(group[at] for group in groups) for at in (2, 3, 4))
+    expected = tuple(map(sum, zip(*((g.n_sessions, g.n_items, g.n_cases) for g in groups), strict=True)))
     found = len(lengths), len(tokens), len(tokens) - int(given.sum(dtype=np.int64))
     if found != expected:
         raise UserError(
