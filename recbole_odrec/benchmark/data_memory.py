@@ -83,7 +83,7 @@ def prepared_memory(data_path: str, dataset: str) -> dict[str, Any]:
         "raw_bytes": raw,
         "prepared_bytes": kept,
         "prepared_ratio": round(kept / raw, 3),
-        "processpeak_bytes": grown,
+        "process_peak_bytes": grown,
         "process_peak_ratio": round(grown / raw, 3),
         "seconds_to_prepare": round(seconds, 1),
     }

@@ -15,7 +15,8 @@ from recbole_odrec.losses import ItemShares, mix_
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.quick_start import run
 from recbole_odrec.registry import model_class
-from recbole_odrec.trainer.objectives import Pair, Step, active_objectives
+from recbole_odrec.trainer.objectives import Pair, Step
+from recbole_odrec.trainer.objectives.catalogue import _Teacher
 
 NETWORK = {"model": "SASRecTeacher"}
 COUNTS = {"model": "ItemTransitions", "weight": 0.25}
@@ -95,11 +96,7 @@ def test_soft_targets_are_the_teachers_scores_in_the_students_columns(built, wit
     members = [built("ItemTransitions", max_distance=2)[0], built("SASRecTeacher", repeat_scores=True)[0]]
     teacher = TeacherEnsemble(members, [0.2, 0.8]) if with_network else members[0]
     batch = next(iter(SessionWindowLoader(config, split, shuffle=False)))
-    pair = Pair(student, teacher)
-    kinds = active_objectives(config)
-    ((kind, settings),) = kinds.items()
-    objective: Any = kind(settings, pair)
-    found = objective._teacher_scores(Step(pair, batch))[:50].clone()
+    found = _Teacher(Step(Pair(student, teacher), batch))(None)[:50].clone()
     row, position = batch["next_items"].nonzero(as_tuple=True)
     prefixes = batch["item_id_list"][row] * (torch.arange(batch["item_id_list"].shape[1]) <= position.unsqueeze(1))
     rows = _Rows(item_id_list=prefixes[:50], item_length=position[:50] + 1)
