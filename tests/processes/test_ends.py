@@ -81,7 +81,7 @@ def never_killed(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         return run("ODRec", "ml-small", config_dict={**TINY, "data_path": str(small_data)})
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 1)])
+@pytest.mark.parametrize(("before", "after"), [(2, 3), pytest.param(3, 1, marks=pytest.mark.exhaustive)])
 def test_killed_and_resumed_with_another_number(
     never_killed: dict, small_data: Path, tmp_path: Path, before: int, after: int
 ) -> None:

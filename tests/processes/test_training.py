@@ -59,7 +59,10 @@ def one_process(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     return found
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+MOST = pytest.param(3, marks=pytest.mark.exhaustive)
+
+
+@pytest.fixture(scope="module", params=[2, MOST])
 def several(
     request: pytest.FixtureRequest,
     one_process: dict[str, dict],
@@ -77,20 +80,21 @@ def several(
     return dict(zip(runs, json.loads((folder / "results.json").read_text()), strict=True))
 
 
-@pytest.mark.parametrize("name", [*RUNS, "given"])
-def test_as_one_process(one_process: dict[str, dict], several: dict[str, dict], name: str) -> None:
-    expected, found = (results[name]["phases"] for results in (one_process, several))
-    assert expected.keys() == found.keys()
-    for phase, report in expected.items():
-        other = found[phase]
-        for losses, others in zip(report.get("losses", []), other.get("losses", []), strict=True):
-            assert others == pytest.approx(losses, rel=1e-6, abs=1e-6)
-        for split in ("valid", "test"):
-            assert other[split]["all"] == report[split]["all"]
-            assert other[split]["cases"] == report[split]["cases"]
+def test_as_one_process(one_process: dict[str, dict], several: dict[str, dict]) -> None:
+    """All runs in one test: two workers of pytest would each launch them."""
+    for name in (*RUNS, "given"):
+        expected, found = (results[name]["phases"] for results in (one_process, several))
+        assert expected.keys() == found.keys()
+        for phase, report in expected.items():
+            other = found[phase]
+            for losses, others in zip(report.get("losses", []), other.get("losses", []), strict=True):
+                assert others == pytest.approx(losses, rel=1e-6, abs=1e-6), (name, phase)
+            for split in ("valid", "test"):
+                assert other[split]["all"] == report[split]["all"], (name, phase)
+                assert other[split]["cases"] == report[split]["cases"], (name, phase)
 
 
-@pytest.mark.parametrize("n_processes", [2, 3])
+@pytest.mark.parametrize("n_processes", [pytest.param(2, marks=pytest.mark.exhaustive), 3])
 def test_gradients_and_draws_are_those_of_one_process(n_processes: int, small_data: Path, tmp_path: Path) -> None:
     """In float64, where rounding hides nothing; see `gradients.py`."""
     values = [(model, {**KEYS, **keys, "data_path": str(small_data)}) for model, keys in STEPS]
