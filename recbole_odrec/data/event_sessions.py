@@ -111,9 +111,9 @@ def _load(database: Any, table: EventTable, show_progress: bool) -> None:
             database.execute("CREATE TABLE events AS SELECT * FROM first")
             database.register("incoming", arrow.RecordBatchReader.from_batches(first.schema, counted()))
             database.execute("INSERT INTO events SELECT * FROM incoming")
-    except Exception:
+    except Exception:  # whatever type DuckDB makes of it; none is kept back
         if refusals:
-            raise refusals[0] from None
+            raise refusals[0] from None  # what the reader itself refused, in its own words
         raise
 
 
