@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +16,10 @@ from recbole_odrec.nn import FollowerScores
 from recbole_odrec.nn.followers import REACH
 
 N, F, D = 12, 3, 8
+
+
+class Split:
+    """In the place of a data set."""
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ def test_followers_are_those_that_a_loop_counts(monkeypatch: pytest.MonkeyPatch)
     is_target[starts[:-1]] = False
     found = TrainingSessions(tokens, starts, is_target)
     monkeypatch.setattr(counting, "training_sessions", lambda dataset: found)
-    items, shares = strongest_followers(SimpleNamespace(), N, F)
+    items, shares = strongest_followers(Split(), N, F)
 
     counts = np.zeros((N, N))
     for session in sessions:
