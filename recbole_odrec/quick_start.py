@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recbole.config import Config
 from recbole.data import create_dataset
@@ -115,27 +115,29 @@ def _run_ours(
     fit = {"show_progress": config["show_progress"]}
     if on_validation:
         fit["callback_fn"] = partial(on_validation, run_dir)
-    if config["model"] == "ODRec":
-        phases = _run_odrec(config, run_dir, train_data, valid_data, test_data, bool(resume), teachers, fit)
-    else:
-        phases = {"model": _run_single(config, run_dir, train_data, valid_data, test_data, bool(resume), fit)}
+    work = _Work(config, run_dir, train_data, valid_data, test_data, bool(resume), fit)
+    phases = _run_odrec(work, teachers) if config["model"] == "ODRec" else {"model": _run_single(work)}
     return finish(config, run_dir, phases)
 
 
 # ---------------------------------------------------------------------- the three kinds of run
 
 
-def _run_odrec(
-    config: Config,
-    run_dir: Path,
-    train_data: Any,
-    valid_data: Any,
-    test_data: Any,
-    resume: bool,
-    teachers: list[TeacherPlan],
-    fit: dict[str, Any],
-) -> dict:
+class _Work(NamedTuple):
+    """What a run of ours works with: its data in loaders, its folder, how to fit."""
+
+    config: Config
+    run_dir: Path
+    train_data: SessionWindowLoader
+    valid_data: Any
+    test_data: Any
+    resume: bool
+    fit: dict[str, Any]
+
+
+def _run_odrec(work: _Work, teachers: list[TeacherPlan]) -> dict:
     """Phase 1: the teacher. Phase 2: the student. Then both meet the test set, once."""
+    config, run_dir, train_data, valid_data, test_data, resume, fit = work
     phases, teacher = {}, None
     if teachers:
         teacher = provide_teacher(config, train_data, valid_data, run_dir, resume, config["show_progress"], teachers)
@@ -160,16 +162,9 @@ def _run_odrec(
     return phases
 
 
-def _run_single(
-    config: Config,
-    run_dir: Path,
-    train_data: Any,
-    valid_data: Any,
-    test_data: Any,
-    resume: bool,
-    fit: dict[str, Any],
-) -> dict:
+def _run_single(work: _Work) -> dict:
     """A teacher or a neighbourhood model as a recommender of its own."""
+    config, run_dir, train_data, valid_data, test_data, resume, fit = work
     with phase_log(run_dir, "model"):
         model = build_model(config, train_data)
         trainer = trainer_of(model)(config, model, run_dir, "model")

@@ -26,6 +26,16 @@ if os.environ.get("CI"):
 
 torch.set_num_threads(1)  # these networks are too small to share, and the machine may be busy
 
+
+def film_sessions() -> dict[str, list[str]]:
+    """Real sessions: the first 30 films of each user of ml-100k in time order, by user in the file's order."""
+    events: dict[str, list[tuple[float, str]]] = {}
+    for line in (ML_100K / "ml-100k.inter").read_text().splitlines()[1:]:
+        user, item, _, time = line.split("\t")
+        events.setdefault(user, []).append((float(time), item))
+    return {user: [item for _, item in sorted(found)[:30]] for user, found in events.items()}
+
+
 # A network that trains in seconds; everything else as shipped.
 SMALL = {
     "hidden_size": 16,

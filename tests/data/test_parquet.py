@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import ML_100K, SMALL
+from conftest import SMALL, film_sessions
 
 from recbole_odrec import run
 from recbole_odrec.cli import main
@@ -34,11 +34,7 @@ def convert(*words: object) -> int:
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real sessions, each user's first 30 films in time order, and the cases of the last users'."""
     folder = tmp_path_factory.mktemp("sources")
-    events: dict[str, list[tuple[float, str]]] = {}
-    for line in (ML_100K / "ml-100k.inter").read_text().splitlines()[1:]:
-        user, item, _, time = line.split("\t")
-        events.setdefault(user, []).append((float(time), item))
-    sessions = [[item for _, item in sorted(found)[:30]] for found in events.values()][:200]
+    sessions = list(film_sessions().values())[:200]
     (folder / "train.txt").write_text("".join(" ".join(items) + "\n" for items in sessions[:-20]))
     cases = [(items[:end], items[end]) for items in sessions[-20:] for end in range(len(items) - 1, 2, -1)]
     (folder / "test.txt").write_text("".join(f"{' '.join(items)}\t{target}\n" for items, target in cases))

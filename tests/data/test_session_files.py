@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ML_100K, SMALL
+from conftest import SMALL, film_sessions
 from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
@@ -31,12 +31,7 @@ N_USERS = 60
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real sessions (each user's first 30 films in time order) as the three kinds of files that papers publish."""
     folder = tmp_path_factory.mktemp("sources")
-    events: dict[str, list[tuple[float, str]]] = {}
-    for line in (ML_100K / "ml-100k.inter").read_text().splitlines()[1:]:
-        user, item, _, time = line.split("\t")
-        if int(user) <= N_USERS:
-            events.setdefault(user, []).append((float(time), item))
-    sessions = [[item for _, item in sorted(found)[:30]] for found in events.values() if len(found) >= 30]
+    sessions = [items for user, items in film_sessions().items() if int(user) <= N_USERS and len(items) == 30]
     train, test = sessions[:-6], sessions[-6:]
     with gzip.open(folder / "train.txt.gz", "wt") as file:
         file.writelines(" ".join(session) + "\n" for session in train)
