@@ -18,7 +18,7 @@ from recbole_odrec.data.eval_loader import lost_targets
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
 from recbole_odrec.files import write_atomically, write_json
-from recbole_odrec.neighbours.followers import strongest_followers
+from recbole_odrec.neighbours.followers import keep_followers
 from recbole_odrec.nn.product import is_quick_in_bfloat16
 from recbole_odrec.processes.group import first_gives, is_first
 from recbole_odrec.registry import OUR_MODELS, model_class
@@ -36,8 +36,7 @@ def build_model(config: Config, train_data: Any) -> Any:
     init_seed(config["seed"], config["reproducibility"])
     try:
         model = model_class(config["model"])(config, train_data._dataset)
-        if (followers := getattr(model, "followers", None)) is not None:
-            followers.remember(*strongest_followers(train_data._dataset, model.n_items, followers.items.shape[1]))
+        keep_followers(model, train_data._dataset)
         return model.to(config["device"])
     except (RuntimeError, MemoryError, OverflowError, ValueError) as error:  # of RecBole's, `baseline` says more
         if isinstance(error, UserError) or config["model"] not in OUR_MODELS:

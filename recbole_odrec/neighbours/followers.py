@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,6 +17,12 @@ from recbole_odrec.neighbours.sessions import training_sessions
 
 # A run builds its student twice: once to see that it can, once to train it.
 _counted: WeakKeyDictionary[SessionDataset, dict[int, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
+
+
+def keep_followers(model: Any, dataset: SessionDataset) -> None:
+    """Gives a model that is to be trained the followers of its training data; nothing to one that keeps none."""
+    if (followers := getattr(model, "followers", None)) is not None:
+        followers.remember(*strongest_followers(dataset, *followers.items.shape))
 
 
 def strongest_followers(dataset: SessionDataset, n_items: int, n_followers: int) -> tuple[Tensor, Tensor]:

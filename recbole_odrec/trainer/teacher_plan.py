@@ -18,6 +18,7 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.neighbours import NeighbourModel
+from recbole_odrec.neighbours.followers import keep_followers
 from recbole_odrec.nn.kinds import KINDS
 from recbole_odrec.processes.group import n_processes
 from recbole_odrec.registry import model_class
@@ -77,7 +78,10 @@ def _build(phase_config: Config, train_data: Any, trains: bool) -> Any:
     kind = model_class(phase_config["model"])
     init_seed(phase_config["seed"], phase_config["reproducibility"])
     try:
-        model = kind(phase_config, train_data._dataset).to(phase_config["device"])
+        model = kind(phase_config, train_data._dataset)
+        if trains:
+            keep_followers(model, train_data._dataset)
+        model = model.to(phase_config["device"])
     except UserError:
         raise
     except Exception as error:  # a model of another kind misses its own settings or features in any way

@@ -104,6 +104,14 @@ def test_a_teacher_checkpoint_serves_without_training(go) -> None:
     path = first["phases"]["teacher"]["checkpoint"]
     second = go(teachers=[{"checkpoint": path}])
     assert second["phases"]["teacher"]["source"] == "checkpoint"
+    # A teacher's are those of the same model alone.
+    taught = go(n_followers=2)["phases"]["teacher"]
+    kept = [
+        checkpoint.load(Path(one["checkpoint"]))["state_dict"]["followers.strengths"]
+        for one in (taught, go(n_followers=2, teachers=[{"model": "GRU4RecTeacher"}])["phases"]["teacher"])
+    ]
+    assert kept[0].any(1)[1:].float().mean() > 0.9
+    assert torch.equal(*kept)
     # Written before there were followers: the run's are the student's alone.
     older = checkpoint.load(Path(path))
     del older["config"]["n_followers"]
