@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -47,6 +49,38 @@ def test_the_wheel_runs_from_another_folder(wheel: Path, small_data: Path, tmp_p
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / done.stdout.splitlines()[-1]).is_file()
+
+
+def test_the_devices_wheel_holds_what_a_device_imports_and_no_more(tiny_bundle: Path, tmp_path: Path) -> None:
+    listed = (ROOT / "recbole_odrec" / "bundle" / "wheel" / "pyproject.toml").read_text()
+    files = dict(re.findall(r'^"\.\./(.+\.py)" = "(.+\.py)"$', listed, re.MULTILINE))
+    for source, target in files.items():
+        assert (ROOT / "recbole_odrec" / "bundle" / source).resolve() == ROOT / target
+        (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / target, tmp_path / target)
+    script = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "recbole", "pandas", "scipy", "onnx", "yaml"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Refuse())
+from recbole_odrec.cli import main
+assert main(["recommend", "--bundle", sys.argv[1], "--k=5", "1", "2"]) == 0
+assert main(["withdraw", "--bundle", sys.argv[1], "--output", "fewer", "1"]) == 0
+assert main(["recommend", "--bundle", "fewer", "--update", "nothing"]) == 2
+assert main(["train"]) == main(["demo", "--bundle", "fewer"]) == 2  # the other half: one line
+print(*(module.__file__ for name, module in sys.modules.items() if name.startswith("recbole_odrec")), sep="\\n")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    words = [sys.executable, "-c", script, str(tiny_bundle)]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert {line for line in done.stdout.splitlines() if line.endswith(".py")} == {
+        str(tmp_path / target) for target in files.values() if target != "recbole_odrec/__main__.py"
+    }
+    assert done.stderr.count("pip install") == 2
+    assert done.stderr.count("\n") == 3
 
 
 def test_ruff_is_clean() -> None:
