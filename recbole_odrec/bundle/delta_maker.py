@@ -1,6 +1,6 @@
 """Writes the delta between two bundles (its format: `delta.py`).
 
-Weights of the same name and size differ number by number: their differences travel, unless the weights themselves are
+Weights that are alike (`alike.py`) differ number by number: their differences travel, unless the weights themselves are
 smaller. All else is copied from the old file where a block of it stands there too; what does not travels.
 """
 
@@ -10,33 +10,23 @@ import hashlib
 import json
 import tempfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import onnx
 
+from recbole_odrec.bundle.alike import SHORTEST, Alike, weights_alike
 from recbole_odrec.bundle.delta import COPY, FORMAT, INSERT, MAGIC, PIECE, VERSION, WIDTHS, open_delta
 from recbole_odrec.bundle.manifest import MANIFEST, MODEL, describe_file, read_manifest, verify_file
 from recbole_odrec.bundle.update import restore
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_atomically
 
-_SHORTEST = 16  # bytes worth an instruction
 _MOST_BLOCKS = 2**20  # of an old file, in memory
 _LEVEL = 9
 _KINDS = {width: kind for kind, width in WIDTHS.items()}
-
-
-class Alike(NamedTuple):
-    """A stretch of the new file that numbers of the old one differ from, one by one."""
-
-    place: int  # in the new file
-    old_place: int
-    length: int  # bytes
-    width: int  # bytes of a number
 
 
 def write_delta(old: str | Path, new: str | Path, output: str | Path) -> dict[str, Any]:
@@ -138,34 +128,13 @@ def encoded(old: bytes, new: bytes, is_model: bool = False) -> bytes:
     return zlib.compress(bytes(writer.out), _LEVEL)
 
 
-def weights_alike(old: bytes, new: bytes) -> Iterator[Alike]:
-    """Weights of two ONNX models that have the same name, type and size and other values, in the new file's order."""
-    try:
-        before, after = (onnx.load_from_string(content).graph.initializer for content in (old, new))
-    except Exception:  # no models: bytes like any other (ONNX's exceptions share no public class)
-        return
-    mates, done = {tensor.name: tensor for tensor in before}, 0
-    for tensor in after:
-        raw = tensor.raw_data
-        mate = mates.get(tensor.name)
-        if mate is None or mate.data_type != tensor.data_type or len(mate.raw_data) != len(raw):
-            continue
-        if len(raw) < _SHORTEST or mate.raw_data == raw:
-            continue
-        place, old_place = new.find(raw, done), old.find(mate.raw_data)
-        if place >= 0 and old_place >= 0:
-            done = place + len(raw)
-            size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-            yield Alike(place, old_place, len(raw), min(size, 4))
-
-
 class _Writer:
     """Instructions for one file."""
 
     def __init__(self, old: bytes, new: bytes) -> None:
         self.old, self.new, self.out = old, new, bytearray()
         self._place = 0  # end of the last stretch of the old file
-        self._block = max(_SHORTEST, len(old) // _MOST_BLOCKS)
+        self._block = max(SHORTEST, len(old) // _MOST_BLOCKS)
 
     @cached_property
     def _index(self) -> dict[bytes, int]:

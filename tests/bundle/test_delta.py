@@ -22,8 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_odrec.bundle import BundleError, Recommender, update
+from recbole_odrec.bundle.alike import weights_alike
 from recbole_odrec.bundle.delta import PIECE, Payload, added, restored
-from recbole_odrec.bundle.delta_maker import _differences, encoded, make_delta, weights_alike, write_delta
+from recbole_odrec.bundle.delta_maker import _differences, encoded, make_delta, write_delta
 from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.bundle.manifest import write_manifest
 from recbole_odrec.bundle.update import update_bundle
@@ -142,6 +143,39 @@ def test_weights_that_moved_a_little_cost_less_than_themselves(tiny_bundle, next
 
 def model_pair(old: Path, new: Path) -> tuple[bytes, bytes]:
     return (old / "model.onnx").read_bytes(), (new / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_codes_of_more_items_travel_as_what_is_new(axis: int) -> None:
+    """A row of each codebook's codes [M, N] has grown at its end: what follows it has moved."""
+    drawn = np.random.default_rng(0)
+    codes = drawn.integers(256, size=(8, 2000), dtype=np.uint8)
+    new = np.concatenate([codes, drawn.integers(256, size=(8, 50), dtype=np.uint8)], 1)
+    places = drawn.integers(2000, size=100)
+    new[3, places] += 1
+    old, new = (codes.T, new.T) if axis == 0 else (codes, new)
+    models = [
+        onnx.helper.make_model(
+            onnx.helper.make_graph([], "codes", [], [], [onnx.numpy_helper.from_array(array.copy(), "codes")])
+        ).SerializeToString()
+        for array in (old, new)
+    ]
+    stretches = [*weights_alike(*models)]
+    assert [alike.length for alike in stretches] == ([16_000] if axis == 0 else [2000] * 8)
+    assert models[0][stretches[-1].old_place :][: stretches[-1].length] == old.tobytes()[-stretches[-1].length :]
+    payload = encoded(*models, is_model=True)
+    assert decoded(payload, models[0], len(models[1])) == models[1]
+    assert 400 < len(payload) < 850  # 400 codes of new items, and two or three bytes for each that has moved
+
+
+def test_weights_of_other_shapes_are_not_alike() -> None:
+    def model(*shape: int) -> bytes:
+        array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+        graph = onnx.helper.make_graph([], "one", [], [], [onnx.numpy_helper.from_array(array, "one")])
+        return onnx.helper.make_model(graph).SerializeToString()
+
+    assert not [*weights_alike(model(8, 8), model(9, 9)), *weights_alike(model(8, 8), model(64))]
+    assert not [*weights_alike(model(8, 8), model(8, 7)), *weights_alike(model(8, 8), model(8, 8))]
 
 
 def test_the_same_bundle_is_a_header_and_changes_nothing(device: Path, tiny_bundle: Path) -> None:
