@@ -24,7 +24,7 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec delta OLD_BUNDLE NEW_BUNDLE --output FILE
        recbole-odrec recommend --bundle OLD_BUNDLE --update FILE
        recbole-odrec withdraw --bundle BUNDLE --output NEW_BUNDLE ITEM [ITEM ...]
-       recbole-odrec demo --bundle BUNDLE [--export FOLDER]
+       recbole-odrec demo --bundle BUNDLE [--export FOLDER | --export-module FOLDER]
        recbole-odrec benchmark accuracy|train|data|interactions|device|scale|browser [--help]
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model

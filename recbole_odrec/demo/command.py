@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_odrec.arguments import CommandParser
+from recbole_odrec.demo.module import write_module
 from recbole_odrec.demo.runtime import find_runtime
 from recbole_odrec.demo.server import open_server
 from recbole_odrec.demo.site import assemble, bundle_deltas, bundle_files, write_site
@@ -16,7 +17,7 @@ from recbole_odrec.errors import UserError
 
 
 def demo(words: Sequence[str]) -> None:
-    """Serves the page until Ctrl-C, or writes it with `--export`."""
+    """Serves the page until Ctrl-C, or writes it with `--export`, or its recommender with `--export-module`."""
     parser = CommandParser("demo", "Shows a bundle in a web page; the recommendations are computed in the browser.")
     parser.add_argument("--bundle", required=True, type=Path, metavar="DIR", help="folder that `export` has written")
     parser.add_argument("--port", type=int, help="default: 8000, or the next one that is free")
@@ -25,6 +26,8 @@ def demo(words: Sequence[str]) -> None:
     parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=named)
     parser.add_argument("--open", action="store_true", help="open the page in the default browser")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the page as static files, serve nothing")
+    module = "write its recommender as an ES module with the bundle, ready for npm; serve nothing"
+    parser.add_argument("--export-module", type=Path, metavar="FOLDER", help=module)
     offline = "holds onnxruntime-web's files, where npm cannot fetch them"
     parser.add_argument("--offline-dir", type=Path, metavar="FOLDER", help=offline)
     delta = "a bundle that visitors may have from an earlier page: they fetch the difference only; may be repeated"
@@ -33,6 +36,10 @@ def demo(words: Sequence[str]) -> None:
     if options.port is not None and not 0 <= options.port <= 65535:
         raise UserError(f"--port {options.port}, expected 0 (any free one) to 65535.")
     bundle = bundle_files(options.bundle)  # first: a wrong bundle is told before anything is fetched
+    if options.export_module is not None:
+        write_module(bundle, options.export_module)
+        sys.stdout.write(f"{options.export_module}\n")
+        return
     deltas = bundle_deltas(options.bundle, options.delta_from) if options.delta_from else {}
     site = assemble(bundle, find_runtime(options.offline_dir, _note), deltas)
     if options.export is not None:

@@ -93,13 +93,7 @@ def write_site(site: Site, output: Path) -> None:
     try:
         with folder_beside(output) as work:
             page, old = work / "page", work / "old"
-            for name, source in site.items():
-                target = page / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if isinstance(source, bytes):
-                    target.write_bytes(source)
-                else:
-                    shutil.copyfile(source, target)
+            write_files(site, page)
             if output.exists():
                 output.rename(old)
             try:
@@ -110,6 +104,17 @@ def write_site(site: Site, output: Path) -> None:
                 raise
     except OSError as error:
         raise UserError(f"{output} cannot be written ({error.strerror or error}); nothing was changed.") from error
+
+
+def write_files(site: Site, folder: Path) -> None:
+    """Writes or copies each file below a folder."""
+    for name, source in site.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(source, bytes):
+            target.write_bytes(source)
+        else:
+            shutil.copyfile(source, target)
 
 
 def _file_list(files: Mapping[str, Path], deltas: Mapping[str, bytes]) -> bytes:

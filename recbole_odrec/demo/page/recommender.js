@@ -12,18 +12,18 @@ export class Recommender {
   #withdrawn;
 
   /**
-   * @param {object} ort the module onnxruntime-web
-   * @param {Uint8Array} wasm its WebAssembly
+   * @param {object} ort the module onnxruntime-web, or onnxruntime-node
+   * @param {Uint8Array} [wasm] its WebAssembly, where it shall not fetch that itself
    * @param {{manifest: object, model: Uint8Array}} bundle
    */
   static async create(ort, wasm, { manifest, model }) {
-    ort.env.wasm.wasmBinary = wasm;
+    if (wasm) ort.env.wasm.wasmBinary = wasm;
     ort.env.wasm.numThreads = 1; // threads would need headers that static hosts do not send
     ort.env.logLevel = "error";
     const recommender = new Recommender();
     recommender.#ort = ort;
     recommender.#session = await ort.InferenceSession.create(withoutDefault(model, "exclude_seen"), {
-      executionProviders: ["wasm"],
+      executionProviders: ["cpu"], // WebAssembly in a browser
     });
     recommender.nItems = manifest.n_items;
     recommender.maxLength = manifest.max_length;
