@@ -1,13 +1,10 @@
-"""One step in float64, shared and whole, compared in each process that `torchrun` starts: `gradients.py RUNS.json`.
+"""One step in float64, shared and whole, compared in each process that `torchrun` starts.
 
-RUNS.json: [[model, keys], ..]. Fails where loss, a gradient, or the state of the random generator afterwards differs.
+Fails where loss, a gradient, or the state of the random generator afterwards differs.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +15,6 @@ from recbole_odrec.config import make_config
 from recbole_odrec.data.preparation import prepare
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader, Windows
 from recbole_odrec.phases import build_model
-from recbole_odrec.processes.group import started
 from recbole_odrec.processes.shares import sum_gradients, summed
 from recbole_odrec.trainer.distillation import DistillationTrainer
 from recbole_odrec.trainer.resumable import ResumableTrainer
@@ -67,10 +63,3 @@ def compare(model: str, keys: dict[str, Any]) -> None:
         for ours, theirs in zip(shared[1], whole[1], strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-10)
         assert torch.equal(shared[2], whole[2])
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    with started():
-        for name, values in json.loads(Path(sys.argv[1]).read_text()):
-            compare(name, values)

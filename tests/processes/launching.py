@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import recbole_odrec
@@ -31,3 +33,13 @@ def torchrun(n_processes: int, folder: Path, words: list[str], **environment: st
 def output_of(folder: Path) -> str:
     """What the processes have printed."""
     return (folder / "output.txt").read_text()
+
+
+def launched(n_processes: int, folder: Path, jobs: list[list]) -> tuple[int, float]:
+    """Exit code of the jobs of `worker.py`, and how long they took, seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    start = time.monotonic()
+    worker = str(Path(__file__).with_name("worker.py"))
+    code = torchrun(n_processes, folder, [worker, "jobs.json", "results.json"]).wait(timeout=300)
+    return code, time.monotonic() - start

@@ -1,8 +1,9 @@
-"""Two and three processes train and evaluate as one does: same losses, same metrics, every case once."""
+"""Several processes train and evaluate as one does, end together, and go on in another number."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,11 @@ from recbole_odrec.data.window_loader import NEXT_ITEMS, Windows
 from recbole_odrec.processes import shares
 from recbole_odrec.quick_start import run
 
-from .launching import output_of, torchrun
+from .launching import launched, output_of
 
 KEYS = {
-    "dataset": "ml-small",
-    "hidden_size": 16,
-    "epochs": 1,
-    "train_batch_size": 4096,
-    "MAX_ITEM_LIST_LENGTH": 20,
-    "show_progress": False,
-    "metric_decimal_place": 10,
-    "item_skip_prob": 0.2,
-    "checkpoint_dir": "saved",
+    **{"dataset": "ml-small", "hidden_size": 16, "epochs": 1, "train_batch_size": 4096, "MAX_ITEM_LIST_LENGTH": 20},
+    **{"show_progress": False, "metric_decimal_place": 10, "item_skip_prob": 0.2, "checkpoint_dir": "saved"},
 }
 CODES = {"table": "codes", "compression_rate": 1, "init_from_teacher": True, "repeat_scores": True}
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,9 +38,10 @@ STEPS = [
     ("ODRec", {**CODES, "teacher": "GRU4RecTeacher", "temperature": 2.0, "move_codes_every": 1}),
     *(RUNS[name] for name in ("SASRec", "GRU")),
 ]
+KILLED = {**KEYS, "epochs": 3, "compression_rate": 2, "checkpoint_dir": "killed", "state": "INFO"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def one_process(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """Results of one process, and the file of a teacher that several are given."""
     folder = tmp_path_factory.mktemp("one")
@@ -56,37 +51,53 @@ def one_process(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> d
         found = {name: run(model, "ml-small", config_dict={**values, **keys}) for name, (model, keys) in RUNS.items()}
         teacher = {"teachers": [{"checkpoint": found["SASRec"]["phases"]["model"]["checkpoint"]}], "epochs": 1}
         found["given"] = run("ODRec", "ml-small", config_dict={**values, "compression_rate": 2, **teacher})
+        found["killed"] = run("ODRec", "ml-small", config_dict={**KILLED, "data_path": str(small_data)})
     return found
 
 
-MOST = pytest.param(3, marks=pytest.mark.exhaustive)
+@pytest.mark.parametrize(("before", "after"), [(2, 3), pytest.param(3, 2, marks=pytest.mark.exhaustive)])
+def test_as_one_process(
+    one_process: dict[str, dict], small_data: Path, tmp_path: Path, before: int, after: int
+) -> None:
+    """Runs of some processes, of which one is killed; then a step of others, bad input, and the killed run goes on.
 
-
-@pytest.fixture(scope="module", params=[2, MOST])
-def several(
-    request: pytest.FixtureRequest,
-    one_process: dict[str, dict],
-    small_data: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> dict[str, dict]:
-    folder = tmp_path_factory.mktemp("several")
+    All in one test, as a launch costs more than what it does, and two workers of pytest would each launch.
+    """
     given = {"compression_rate": 2, "teachers": one_process["given"]["config"]["teachers"]}
     runs = {**RUNS, "given": ("ODRec", given)}
-    values = [(model, {**KEYS, **keys, "data_path": str(small_data)}) for model, keys in runs.values()]
-    (folder / "runs.json").write_text(json.dumps(values))
-    worker = str(Path(__file__).with_name("worker.py"))
-    process = torchrun(request.param, folder, [worker, "runs.json", "results.json"])
-    assert process.wait(timeout=300) == 0, output_of(folder)[-3000:]
-    return dict(zip(runs, json.loads((folder / "results.json").read_text()), strict=True))
+    here = {"data_path": str(small_data)}
+    jobs = [["run", model, {**KEYS, **keys, **here}] for model, keys in runs.values()]
+    code, _ = launched(before, tmp_path, [*jobs, ["kill", words({**KILLED, **here})]])
+    results = dict(zip(runs, json.loads((tmp_path / "results.json").read_text()), strict=True))
+    check_numbers({name: one_process[name] for name in runs}, results)
+    assert code != 0
+    check_killed(tmp_path)
+    shutil.copytree(tmp_path / "killed", tmp_path / "one" / "killed")
+
+    jobs = [["step", model, {**KEYS, **keys, **here}] for model, keys in STEPS]
+    wrong = wrong_commands(small_data, tmp_path, after)
+    jobs += [["command", command] for command in wrong.values()]
+    code, _ = launched(after, tmp_path, [*jobs, ["command", [*words({**KILLED, **here}), "--resume"]]])
+    assert code == 0, output_of(tmp_path)[-3000:]
+    check_refused(tmp_path, [*wrong], after)
+    (file,) = tmp_path.glob("killed/*/result.json")
+    check_resumed(one_process["killed"], json.loads(file.read_text()))
+    if before == 3:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path / "one")
+            check_resumed(one_process["killed"], run("ODRec", "ml-small", config_dict={**KILLED, **here}, resume=True))
 
 
-def test_as_one_process(one_process: dict[str, dict], several: dict[str, dict]) -> None:
-    """All runs in one test: two workers of pytest would each launch them."""
-    for name in (*RUNS, "given"):
-        expected, found = (results[name]["phases"] for results in (one_process, several))
-        assert expected.keys() == found.keys()
-        for phase, report in expected.items():
-            other = found[phase]
+def words(keys: dict[str, object], model: str = "ODRec") -> list[str]:
+    return ["train", f"--model={model}", *(f"--{key}={value}" for key, value in keys.items())]
+
+
+def check_numbers(expected: dict[str, dict], found: dict[str, dict]) -> None:
+    """Losses of the first steps, and metrics to their last digit."""
+    for name, result in expected.items():
+        assert result["phases"].keys() == found[name]["phases"].keys()
+        for phase, report in result["phases"].items():
+            other = found[name]["phases"][phase]
             for losses, others in zip(report.get("losses", []), other.get("losses", []), strict=True):
                 assert others == pytest.approx(losses, rel=1e-6, abs=1e-6), (name, phase)
             for split in ("valid", "test"):
@@ -94,13 +105,75 @@ def test_as_one_process(one_process: dict[str, dict], several: dict[str, dict]) 
                 assert other[split]["cases"] == report[split]["cases"], (name, phase)
 
 
-@pytest.mark.parametrize("n_processes", [pytest.param(2, marks=pytest.mark.exhaustive), 3])
-def test_gradients_and_draws_are_those_of_one_process(n_processes: int, small_data: Path, tmp_path: Path) -> None:
-    """In float64, where rounding hides nothing; see `gradients.py`."""
-    values = [(model, {**KEYS, **keys, "data_path": str(small_data)}) for model, keys in STEPS]
-    (tmp_path / "runs.json").write_text(json.dumps(values))
-    process = torchrun(n_processes, tmp_path, [str(Path(__file__).with_name("gradients.py")), "runs.json"])
-    assert process.wait(timeout=300) == 0, output_of(tmp_path)[-3000:]
+def check_killed(folder: Path) -> None:
+    """The others end too, and say nothing of it but the signal, in torchrun's report."""
+    said = output_of(folder)
+    assert "Signal 9 (SIGKILL) received" in said
+    assert said.count("Traceback") == 1, said[-3000:]  # torchrun's own
+    assert said.count("another process of this run has ended") <= 1
+    assert not list(folder.glob("killed/*/result.json"))
+
+
+def check_resumed(expected: dict, found: dict) -> None:
+    """As the run that was never killed, but for what rounding has made of weights that are next to nothing."""
+    for phase, report in expected["phases"].items():
+        other = found["phases"][phase]
+        assert len(other["losses"]) == KILLED["epochs"]
+        for losses, others in zip(report["losses"], other["losses"], strict=True):
+            assert others == pytest.approx(losses, rel=1e-5, abs=1e-5)
+        assert other["test"]["all"] == pytest.approx(report["test"]["all"], abs=0.01)
+
+
+def wrong_commands(small_data: Path, folder: Path, n_processes: int) -> dict[str, list[str]]:
+    """What is said of each, and its words; {rank} in them is the number of the process."""
+    last = n_processes - 1
+    header, *lines = (small_data / "ml-small" / "ml-small.inter").read_text().splitlines()
+    for number in range(n_processes):
+        for name, n_users in (("data", 41 if number == last else 40), ("few", last)):
+            file = folder / f"{name}-{number}" / "ml-here" / "ml-here.inter"
+            file.parent.mkdir(parents=True)
+            kept = [line for line in lines if int(line.split("\t")[0]) <= n_users]
+            file.write_text("\n".join([header, *kept]) + "\n")
+        if number != last:
+            (folder / f"gone-{number}").symlink_to(folder / f"data-{number}")
+    keys = {**KEYS, "compression_rate": 2, "data_path": small_data, "checkpoint_dir": "untouched"}
+    here = {**keys, "dataset": "ml-here"}
+    few = f"{n_processes} processes and fewer cases ({last} for validation, {last} for test)"
+    return {
+        "learning_rate=1.1 in process 1": words({**keys, "learning_rate": "{rank}.1"}),
+        f"process {last}: ": words({**here, "data_path": folder / "gone-{rank}"}),
+        f"process {last} has read other data than this one": words({**here, "data_path": folder / "data-{rank}"}),
+        few: words({**here, "data_path": folder / "few-{rank}"}),
+        "GRU4Rec of RecBole trains in one process": words(
+            {"dataset": "ml-100k", "checkpoint_dir": "untouched"}, "GRU4Rec"
+        ),
+        "GRU4Rec of RecBole trains in one process: train it": words({**keys, "teacher": "GRU4Rec"}),
+        "unknown key `tt_rnak`": words({**keys, "tt_rnak": 8}),
+        "expected a number in [0, 1]": words({**keys, "kd_weight": 2}),
+    }
+
+
+def check_refused(folder: Path, expected: list[str], n_processes: int) -> None:
+    """One line each, of the first process, and exit code 2 in all; nothing is written."""
+    said = [line for line in output_of(folder).splitlines() if line.startswith("recbole_odrec:")]
+    assert len(said) == len(expected), output_of(folder)[-3000:]
+    for part, line in zip(expected, said, strict=True):
+        assert part in line
+    for number in range(n_processes):
+        codes = (folder / f"codes-{number}.txt").read_text().split()
+        assert codes[-len(expected) - 1 :] == [*["2"] * len(expected), "0"]
+    assert not list(folder.glob("untouched/*"))
+
+
+def test_one_that_fails_ends_all(small_data: Path, tmp_path: Path) -> None:
+    keys = {**KEYS, "epochs": 3, "data_path": small_data}
+    code, seconds = launched(2, tmp_path, [["raise", words(keys, "GRU4RecTeacher")]])
+    said = output_of(tmp_path)
+    assert code != 0
+    assert said.count("RuntimeError: process 1 is out of luck") == 1
+    assert said.count("Traceback") <= 2  # torchrun has one of its own
+    assert seconds < 120  # of which the death takes less than a minute
+    assert not list(tmp_path.glob("saved/*/result.json"))
 
 
 @pytest.mark.parametrize("n_processes", [1, 2, 3, 7])

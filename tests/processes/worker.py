@@ -1,22 +1,62 @@
-"""Several runs, one after the other, in each process that `torchrun` starts: `worker.py RUNS.json RESULTS.json`.
+"""What each process that `torchrun` starts does, one job after the other: `worker.py JOBS.json RESULTS.json`.
 
-RUNS.json: [[model, keys], ..]; the first process writes a result for each.
+JOBS.json: lists of a kind and what it takes. `run`, model, keys: a run, whose result the first process writes down;
+`step`, model, keys: see `gradients.py`; `command`, words: the command line, wrong on purpose perhaps, whose exit code
+each process writes down, with {rank} in its words; `kill` or `raise`, words: the same, but once the last epoch but one
+has been validated process 1 kills itself, or fails.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from gradients import compare
 
-from recbole_odrec.quick_start import run
+from recbole_odrec import quick_start
+from recbole_odrec.cli import main
+from recbole_odrec.processes.group import started
+
+RANK = os.environ["RANK"]
+
+
+def fail(fault: str, _folder: Path, epoch: int, _score: float) -> None:
+    """What process 1 does."""
+    if RANK == "1" and epoch == 1:
+        if fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise RuntimeError("process 1 is out of luck")
+
+
+def do(kind: str, *given: Any) -> dict | None:
+    """One job; the result of a run."""
+    if kind == "run":
+        model, keys = given
+        return quick_start.run(model, keys.pop("dataset"), config_dict=keys)
+    if kind == "step":
+        with started():
+            compare(*given)
+        return None
+    if kind != "command":
+        quick_start.run = partial(quick_start.run, on_validation=partial(fail, kind))
+    code = main([word.format(rank=RANK) for word in given[0]])
+    with Path(f"codes-{RANK}.txt").open("a") as file:
+        file.write(f"{code}\n")
+    return None
+
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    runs, results = sys.argv[1:]
-    found = [run(model, keys.pop("dataset"), config_dict=keys) for model, keys in json.loads(Path(runs).read_text())]
-    if os.environ["RANK"] == "0":
-        Path(results).write_text(json.dumps(found))
+    jobs, results = map(Path, sys.argv[1:])
+    found = []
+    for job in json.loads(jobs.read_text()):
+        if (result := do(*job)) is not None:
+            found.append(result)
+            if RANK == "0":  # now: a later job may end this process
+                results.write_text(json.dumps(found))
