@@ -33,6 +33,7 @@ from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.trainer.checkpoint import exists, plain_config
 from recbole_odrec.trainer.counting import trainer_of
 from recbole_odrec.trainer.distillation import DistillationTrainer
+from recbole_odrec.trainer.follower_gain import check_gain
 from recbole_odrec.trainer.objectives import check_embeddings, needs_teacher
 from recbole_odrec.trainer.phase_log import phase_log
 from recbole_odrec.trainer.start import check_start
@@ -104,6 +105,7 @@ def _run_ours(
     """A run of our models in this folder, or in a new one."""
     with agreed():
         train_data, valid_data, test_data = _prepare_data(config, tests)
+        check_gain(config, valid_data)
     check_shares(train_data, valid_data, test_data)
     teachers = _check_models(config, train_data, valid_data, test_data)
     # Only now, with all input checked, does the run write anything.

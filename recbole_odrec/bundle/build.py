@@ -77,7 +77,7 @@ def build_session_model(
             return SessionValues(query)
         added = repeat_scores(graph, repeat, hidden, item_seq) if repeat else nothing(graph, item_seq)
         if followers is not None:
-            added = joined(graph, added, follower_scores(graph, followers, item_table, hidden, item_seq))
+            added = joined(graph, added, follower_scores(graph, followers, item_table, item_seq))
         return SessionValues(query, added)
 
     return build_model(table, session, topk, precision)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from recbole_odrec.bundle.graph import BOOL, FLOAT, INT64, Graph
-from recbole_odrec.bundle.layers import SessionEnd, array, linear
+from recbole_odrec.bundle.layers import SessionEnd, array, last_position, linear
 from recbole_odrec.nn import FollowerScores, ItemTable, RepeatScores
 
 
@@ -31,7 +31,7 @@ def repeat_scores(graph: Graph, repeat: RepeatScores, hidden: str, item_seq: str
     return Added(item_seq, graph.op("Where", end.is_behind, graph.number(0), added))
 
 
-def follower_scores(graph: Graph, followers: FollowerScores, table: ItemTable, hidden: str, item_seq: str) -> Added:
+def follower_scores(graph: Graph, followers: FollowerScores, table: ItemTable, item_seq: str) -> Added:
     """What the last positions add to the scores of their items' followers: X = R * F.
 
     Ids in the graph are columns of the table, and so are they here.
@@ -41,18 +41,17 @@ def follower_scores(graph: Graph, followers: FollowerScores, table: ItemTable, h
     ids = table.columns_of(followers.items[items_of].long())
     stored = graph.weight("followers.ids", array(ids).astype(np.uint16 if followers.id_bytes == 2 else np.int32))
     strengths = graph.weight("followers.strengths", array(followers.strengths[items_of]))
-    end = SessionEnd(graph, hidden, item_seq)
-    n_back = graph.const_range(len(followers.gain))
-    position = graph.op("Sub", end.last, n_back)  # [B, R]
+    last = last_position(graph, graph.op("Cast", graph.op("Greater", item_seq, graph.const(0)), to=INT64))
+    gains = graph.weight("followers.gains", array(followers.gains))  # [R]
+    n_back = graph.const_range(len(followers.gains))
+    position = graph.op("Sub", last, n_back)  # [B, R]
     is_there = graph.op("Not", graph.op("Less", position, graph.const(0)))
     item = graph.op("GatherElements", item_seq, graph.op("Max", position, graph.const(0)), axis=1)
     item = graph.op("Where", is_there, item, graph.const(0))  # whose followers are none
-    level = linear(graph, end.state, "followers.level", followers.level)  # [B, 1]
-    gain = graph.op("Add", level, graph.weight("followers.gain", array(followers.gain)))  # [B, R]
     ids, strength = (graph.op("Gather", name, item) for name in (stored, strengths))  # [B, R, F] each
     ids, strength = graph.op("Cast", ids, to=INT64), graph.op("Cast", strength, to=FLOAT)
     strength = graph.op("Div", strength, graph.number(255))
-    added = graph.op("Mul", strength, graph.op("Unsqueeze", gain, graph.const([2])))
+    added = graph.op("Mul", strength, graph.op("Unsqueeze", gains, graph.const([1])))
     return Added(*(graph.reshape(name, 0, -1) for name in (ids, added)))
 
 

@@ -27,6 +27,9 @@ _PARTS = list_of(TEXT, "parts of your own, such as ['my_module:MyTable']")
 _OF_THE_RUN = {*argument_list.general_arguments, *argument_list.evaluation_arguments, *argument_list.dataset_arguments}
 _OF_THE_RUN -= {"seed", "reproducibility"}
 
+# What a student alone takes from the run: teachers have a whole table.
+_STUDENTS = {"n_followers", "follower_gain"}
+
 
 def resolve(
     model: str,
@@ -62,7 +65,7 @@ def resolve_teacher(
     """
     values, known = student.values, known_keys("SASRecTeacher", student.dataset)
     training = {key: values[key] for key in (*our_properties("overall"), "learning_rate") if key in values}
-    run = {key: value for key, value in student.given.items() if key in known}
+    run = {key: value for key, value in student.given.items() if key in known - _STUDENTS}
     if stored is not None:  # the network is the file's; keys younger than the file have their defaults
         run = {key: value for key, value in run.items() if key not in our_properties(f"model/{model}")}
     shared = {key: values[key] for key in _SHARED_KEYS if key in values}

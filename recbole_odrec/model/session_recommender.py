@@ -54,10 +54,11 @@ class SessionRecommender(SequentialRecommender):
     Attributes:
         item_table, encoder, readout: the parts that the configuration chooses.
         repeat: scores of repetition, None without.
-        followers: scores of what most often goes with a session's items, None without.
+        followers: scores of what most often goes with a session's items, None without; training leaves them out.
         score_memory: what the scores of a training step may take.
         sampled_items: how many items the loss draws where no teacher's soft targets are in it, 0 for all.
         reads_any_width: whether a session scores alike however far it is padded.
+        decided: what was decided after training, key -> reason.
         gives_embeddings: whether, as a teacher, it has item embeddings for a student to start from and to recombine.
     """
 
@@ -82,8 +83,11 @@ class SessionRecommender(SequentialRecommender):
         self.encoder = self._build("encoder", config, network.hidden_size, self.max_seq_length)
         self.readout = self._build("readout", config, network.hidden_size, self.max_seq_length)
         self.repeat = RepeatScores(network.hidden_size, self.max_seq_length) if network.repeat_scores else None
-        n_followers = network.n_followers
-        self.followers = FollowerScores(network.hidden_size, self.n_items, n_followers) if n_followers else None
+        self.decided: dict[str, str] = {}
+        self.followers = None
+        if n_followers := network.n_followers:
+            gain = network.follower_gain
+            self.followers = FollowerScores(self.n_items, n_followers, 0.0 if gain == "auto" else float(gain))
 
     def _build(self, kind: str, config: Config, *sizes: int) -> Any:
         """The part of a kind that the configuration chooses, of its own settings."""
@@ -117,7 +121,7 @@ class SessionRecommender(SequentialRecommender):
         last = interaction[self.ITEM_SEQ_LEN] - 1
         if NEXT_ITEMS not in interaction:
             session_repr = self.readout(hidden, item_seq != 0, item_repr)
-            added = self._added_scores(item_seq, hidden, torch.arange(len(item_seq), device=last.device), last)
+            added = self._repeated_scores(item_seq, hidden, torch.arange(len(item_seq), device=last.device), last)
             return TrainingCases(session_repr, interaction[self.POS_ITEM_ID], session_repr, item_repr, added)
         with drawn_for_all(share):
             prefix_repr = self.readout.every_prefix(hidden, item_repr)  # [B, L, D]
@@ -125,17 +129,12 @@ class SessionRecommender(SequentialRecommender):
         next_items, case = interaction[NEXT_ITEMS].flatten(), window_cases(interaction)  # [B * L], [C]
         case_repr = prefix_repr.flatten(0, 1).index_select(0, case)  # [B * L, D] -> [C, D]
         row, position = case // item_seq.shape[1], case % item_seq.shape[1]
-        added = self._added_scores(item_seq, hidden, row, position)
+        added = self._repeated_scores(item_seq, hidden, row, position)
         return TrainingCases(case_repr, next_items[case], session_repr, item_repr, added)
 
-    def _added_scores(self, item_seq: Tensor, hidden: Tensor, row: Tensor, last: Tensor) -> AddedScores | None:
-        """What the prefixes that end at `last` [C] of some rows [C] add to the scores of their items and followers."""
-        parts = []
-        if self.repeat is not None:
-            parts.append((item_seq[row], self.repeat(hidden, row, last)))
-        if self.followers is not None:
-            parts.append(self.followers(item_seq, hidden, row, last))
-        return AddedScores(*(torch.cat(part, 1) for part in zip(*parts, strict=True))) if parts else None
+    def _repeated_scores(self, item_seq: Tensor, hidden: Tensor, row: Tensor, last: Tensor) -> AddedScores | None:
+        """What the prefixes that end at `last` [C] of some rows [C] add to the scores of their own items."""
+        return None if self.repeat is None else AddedScores(item_seq[row], self.repeat(hidden, row, last))
 
     def in_columns(self, added: AddedScores | None) -> AddedScores | None:
         """What is added to items, by the columns of their raw scores."""
@@ -178,8 +177,9 @@ class SessionRecommender(SequentialRecommender):
         hidden, is_item = self.encoder(items), item_seq != 0
         scores = self.item_table.scores(self.readout(hidden, is_item, items))
         last = (is_item.sum(1) - 1).clamp(min=0)
-        added = self._added_scores(item_seq, hidden, torch.arange(len(item_seq), device=last.device), last)
-        return scores if added is None else scores.scatter_add_(1, *added)
+        added = self._repeated_scores(item_seq, hidden, torch.arange(len(item_seq), device=last.device), last)
+        scores = scores if added is None else scores.scatter_add_(1, *added)
+        return scores if self.followers is None else scores.scatter_add_(1, *self.followers(item_seq, last))
 
     # ------------------------------------------------------------------ sizes
 

@@ -17,6 +17,7 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.screen import FILE_ONLY
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.finite import EpochLoss, check_weights
+from recbole_odrec.trainer.follower_gain import choose_gain, chooses_gain
 from recbole_odrec.trainer.shared import SharedTrainer
 
 
@@ -108,7 +109,7 @@ class ResumableTrainer(SharedTrainer):
         self._validates = bool(valid_data) and self.eval_step > 0
         if self.is_complete:
             self.eval_collector.data_collect(train_data)
-            return self.best_valid_score, self.best_valid_result
+            return self._fitted(valid_data, show_progress)
 
         def after_validation(epoch: int, score: float) -> None:
             is_last = epoch + self.eval_step >= self.epochs or self.cur_step > self.stopping_step
@@ -117,7 +118,14 @@ class ResumableTrainer(SharedTrainer):
             if callback_fn:
                 callback_fn(epoch, score)
 
-        return super().fit(train_data, valid_data, verbose, saved, show_progress, after_validation)
+        super().fit(train_data, valid_data, verbose, saved, show_progress, after_validation)
+        return self._fitted(valid_data, show_progress)
+
+    def _fitted(self, valid_data: Any, show_progress: bool) -> tuple[float, dict | None]:
+        """Score and metrics after the last epoch; what is chosen then, is."""
+        if self._validates and chooses_gain(self.config):
+            choose_gain(self, valid_data, show_progress)
+        return self.best_valid_score, self.best_valid_result
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Callable | None = None, show_progress: bool = False

@@ -79,7 +79,7 @@ def oracle(parts: tuple, item_seq: torch.Tensor, exclude_seen: bool = False) -> 
     ends = torch.arange(len(item_seq)), is_item.sum(1) - 1
     for part in added_by:
         is_repeat = isinstance(part, RepeatScores)
-        ids, added = (item_seq, part(hidden, *ends)) if is_repeat else part(item_seq, hidden, *ends)
+        ids, added = (item_seq, part(hidden, *ends)) if is_repeat else part(item_seq, ends[1])
         scores = scores.scatter_add(1, ids, added)
     scores[:, 0] = -torch.inf
     return scores.scatter(1, item_seq, -torch.inf) if exclude_seen else scores
@@ -99,16 +99,13 @@ def build(
     if repeats:
         parts = (*parts, RepeatScores(D, L))
         torch.nn.init.normal_(parts[-1].query.weight)
-    followers = FollowerScores(D, N, n_followers) if n_followers else None
+    followers = FollowerScores(N, n_followers, 40.0) if n_followers else None
     if followers:
         shares = torch.rand(N, n_followers) * (torch.rand(N, n_followers) > 0.2)
         followers.remember(torch.randint(1, N, (N, n_followers)), shares)
-        torch.nn.init.normal_(followers.level.weight)
         parts = (*parts, followers)
     for part in parts[1:]:
         randomize_biases(part)
-    if followers:
-        torch.nn.init.normal_(followers.gain, mean=40.0, std=10.0)
     repeat = parts[3] if repeats else None
     model = build_session_model(*parts[:3], topk=k, precision=precision, repeat=repeat, followers=followers)
     session = open_session(model.SerializeToString())

@@ -15,7 +15,7 @@ from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.session_jumps import SessionJumps
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader
 from recbole_odrec.model import GRU4RecTeacher, ODRec, SASRecTeacher
-from recbole_odrec.neighbours.followers import strongest_followers
+from recbole_odrec.neighbours.followers import keep_followers
 
 
 def cases(loader: SessionWindowLoader) -> list[tuple[tuple[int, ...], int]]:
@@ -147,9 +147,7 @@ def test_loss_and_gradient_equal_those_of_prefix_rows(small_config, model_class:
     model = model_class(config, train).double().eval()
     if model.repeat is not None:
         torch.nn.init.normal_(model.repeat.query.weight)
-    if model.followers is not None:
-        model.followers.remember(*strongest_followers(train, model.n_items, 3))
-        torch.nn.init.normal_(model.followers.level.weight)
+    keep_followers(model, train)  # which training leaves out
     windows = next(iter(SessionWindowLoader(config, train)))
     windows = windows[windows["item_length"] <= 25]
     assert len(windows) >= 10

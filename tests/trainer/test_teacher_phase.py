@@ -104,24 +104,21 @@ def test_a_teacher_checkpoint_serves_without_training(go) -> None:
     path = first["phases"]["teacher"]["checkpoint"]
     second = go(teachers=[{"checkpoint": path}])
     assert second["phases"]["teacher"]["source"] == "checkpoint"
-    # A teacher's are those of the same model alone.
-    taught = go(n_followers=2)["phases"]["teacher"]
-    kept = [
-        checkpoint.load(Path(one["checkpoint"]))["state_dict"]["followers.strengths"]
-        for one in (taught, go(n_followers=2, teachers=[{"model": "GRU4RecTeacher"}])["phases"]["teacher"])
-    ]
-    assert kept[0].any(1)[1:].float().mean() > 0.9
-    assert torch.equal(*kept)
-    # Written before there were followers: the run's are the student's alone.
-    older = checkpoint.load(Path(path))
-    del older["config"]["n_followers"]
-    checkpoint.save(Path("older.pth"), older)
-    with_followers = go(teachers=[{"checkpoint": "older.pth"}], n_followers=2)["phases"]
-    sizes = [with_followers[phase]["parameters"]["item_table_bytes"] for phase in ("teacher", "student")]
-    assert sizes[0] == first["phases"]["teacher"]["parameters"]["item_table_bytes"]
-    assert sizes[1] > first["phases"]["student"]["parameters"]["item_table_bytes"]
     assert second["phases"]["teacher"]["model"] == "GRU4RecTeacher"
     assert second["phases"]["teacher"]["test"] == first["phases"]["teacher"]["test"]
+
+
+def test_followers_are_the_students_own(go) -> None:
+    """A teacher keeps some where its entry says so."""
+    kept = []
+    for entry in ({}, {"n_followers": 2, "follower_gain": 1.5}):
+        phases = go(n_followers=2, teachers=[{"model": "GRU4RecTeacher", **entry}])["phases"]
+        kept.append([checkpoint.load(Path(phase["checkpoint"]))["state_dict"] for phase in phases.values()])
+    (teacher, student), (with_followers, _) = kept
+    assert not any(name.startswith("followers") for name in teacher)
+    assert with_followers["followers.strengths"].any(1)[1:].float().mean() > 0.9
+    assert torch.equal(with_followers["followers.strengths"], student["followers.strengths"])
+    assert with_followers["followers.gain"] == 1.5
 
 
 def test_a_run_goes_on_with_the_teacher_that_it_had_wherever_that_lies(go, settings, tmp_path: Path) -> None:

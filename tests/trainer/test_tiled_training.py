@@ -14,7 +14,6 @@ from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.losses import ScoreMemory, score_memory
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.neighbours import NEIGHBOUR_MODELS
-from recbole_odrec.neighbours.followers import strongest_followers
 from recbole_odrec.nn import DenseEmbedding
 from recbole_odrec.registry import model_class
 from recbole_odrec.trainer.distillation import DistillationTrainer
@@ -29,8 +28,6 @@ def made(small_config: Any, model: str, train: Any, **keys: object) -> Any:
         found.fit_(train)
         return found
     found = model_class(model)(small_config(model, **keys), train)
-    if found.followers is not None:
-        found.followers.remember(*strongest_followers(train, found.n_items, found.followers.items.shape[1]))
     for parameter in found.parameters():
         torch.nn.init.normal_(parameter, std=0.3)  # repetition starts at zero
     return found.double().eval()
@@ -42,7 +39,7 @@ def test_every_part_and_gradient_of_a_step_equals_that_of_whole_scores(
     small_config: Any, tmp_path: Any, others: list[str], keys: dict[str, object]
 ) -> None:
     """Soft targets of an ensemble, shares of counted items mixed in, scores of repetition, both predictive losses."""
-    keys = {"repeat_scores": True, "n_followers": 2, "predictive_weight": 0.3, "init_from_teacher": True, **keys}
+    keys = {"repeat_scores": True, "predictive_weight": 0.3, "init_from_teacher": True, **keys}
     config = small_config(**keys)
     train = create_dataset(config).build()[0]
     members = [made(small_config, "SASRecTeacher", train, repeat_scores=True)]
