@@ -133,7 +133,13 @@ def test_a_student_learns_from_counts_beside_a_network(small_data) -> None:
     assert again["student"]["test"] == phases["student"]["test"]
 
 
-def test_a_student_learns_from_counts_alone(small_data) -> None:
+def test_a_student_learns_from_counts_alone(small_data, tmp_path) -> None:
+    """Of 30 users: sessions like a prefix are sought for each prefix."""
+    header, *lines = (small_data / "ml-small" / "ml-small.inter").read_text().splitlines()
+    kept = [line for line in lines if int(line.split("\t")[0]) <= 30]
+    small_data = tmp_path / "few"
+    (small_data / "ml-small").mkdir(parents=True)
+    (small_data / "ml-small" / "ml-small.inter").write_text("\n".join([header, *kept]) + "\n")
     result = run("ODRec", "ml-small", config_dict=settings(small_data, teacher="VSTAN", **ALONE))
     teacher = result["phases"]["teacher"]
     kept = ("data_path", "state", "show_progress", "MAX_ITEM_LIST_LENGTH")

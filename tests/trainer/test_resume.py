@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer
 
+from recbole_odrec.cli import main
 from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.trainer import checkpoint
@@ -22,29 +24,23 @@ from recbole_odrec.trainer import checkpoint
 EPOCHS = 5
 
 
-def command(small_data: Path, *more: str) -> list[str]:
+def words(small_data: Path, *more: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "recbole_odrec", "train", "--model=ODRec", "--dataset=ml-small"),
-        *(f"--data_path={small_data}", f"--epochs={EPOCHS}", "--stopping_step=10", "--hidden_size=16"),
-        *("--compression_rate=2", "--MAX_ITEM_LIST_LENGTH=20", "--train_batch_size=128", "--show_progress=False"),
-        *("--metric_decimal_place=10", "--init_from_teacher=True", "--item_order=teacher", *more),
+        *("train", "--model=ODRec", "--dataset=ml-small", f"--data_path={small_data}", f"--epochs={EPOCHS}"),
+        *("--stopping_step=10", "--hidden_size=16", "--compression_rate=2", "--MAX_ITEM_LIST_LENGTH=20"),
+        *("--train_batch_size=512", "--show_progress=False", "--metric_decimal_place=10", "--init_from_teacher=True"),
+        *("--item_order=teacher", *more),
     ]
 
 
-def start(folder: Path, small_data: Path, *more: str) -> subprocess.Popen:
-    folder.mkdir(exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (folder / "output.txt").open("a") as output:
-        return subprocess.Popen(
-            command(small_data, *more), cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
-
-
 def finish(folder: Path, small_data: Path, *more: str) -> dict:
-    process = start(folder, small_data, *more)
-    assert process.wait(timeout=900) == 0, (folder / "output.txt").read_text()[-2000:]
-    path = (folder / "output.txt").read_text().splitlines()[-1]
-    return json.loads((folder / path).read_text())
+    """The result of a run, or of the rest of it, in this process."""
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(words(small_data, *more)) == 0
+    (path,) = folder.glob("saved/ODRec-*/result.json")
+    return json.loads(path.read_text())
 
 
 def numbers(result: dict) -> dict:
@@ -62,10 +58,14 @@ def reference(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 @pytest.mark.parametrize("phase", ["teacher", "student"])
 def test_sigkill_and_resume_equals_a_run_never_killed(
-    reference: tuple[Path, dict], small_data: Path, tmp_path: Path, phase: str
+    reference: tuple[Path, dict], small_data: Path, tmp_path: Path, phase: str, monkeypatch, caplog
 ) -> None:
     folder = tmp_path / "killed"
-    process = start(folder, small_data)
+    folder.mkdir()
+    command = [sys.executable, "-m", "recbole_odrec", *words(small_data)]
+    with (folder / "output.txt").open("w") as output:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 600
     while not (found := list(folder.glob(f"saved/ODRec-*/{phase}/last.pth"))):
         assert process.poll() is None, (folder / "output.txt").read_text()[-2000:]
@@ -77,15 +77,16 @@ def test_sigkill_and_resume_equals_a_run_never_killed(
     assert checkpoint.load(found[0])["epoch"] < EPOCHS - 1, "killed too late to show anything"
     assert not list(folder.glob("saved/*/result.json"))
 
-    resumed = finish(folder, small_data, "--resume")
+    with caplog.at_level(logging.INFO):
+        resumed = finish(folder, small_data, "--resume")
     assert numbers(resumed) == numbers(reference[1])
-    output = (folder / "output.txt").read_text()
-    assert "resumed after epoch" in output
-    assert output.count("its item table starts with") == 1  # not sought again for a student that goes on
+    said = (folder / "output.txt").read_text() + caplog.text
+    assert "resumed after epoch" in said
+    assert said.count("its item table starts with") == 1  # not sought again for a student that goes on
     # The interrupted run went on in its own folder, and is finished now.
     assert len(list(folder.glob("saved/ODRec-*"))) == 1
-    again = start(folder, small_data, "--resume")
-    assert again.wait(timeout=600) == 2
+    monkeypatch.chdir(folder)
+    assert main(words(small_data, "--resume")) == 2
 
 
 def test_a_kill_between_the_phases_and_after_the_last_epoch(

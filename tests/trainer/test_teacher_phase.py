@@ -25,7 +25,7 @@ ALIKE = {"model": "SASRecTeacher"}
 @pytest.fixture
 def settings(small_config) -> dict[str, object]:
     """Settings of a one-epoch run on ml-small."""
-    config = small_config(epochs=1)
+    config = small_config(epochs=1, train_batch_size=1024)
     return {**config.external_config_dict, "data_path": str(Path(config["data_path"]).parent), "epochs": 1}
 
 
