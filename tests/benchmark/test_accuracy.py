@@ -36,7 +36,13 @@ SMALL = {"hidden_size": 16, "epochs": 2, "readout": "item_attention", "repeat_sc
 STUDENT = "student"
 DATA = {"USER_ID_FIELD": "session_id", "benchmark_filename": ["train", "valid", "test"]}
 # Keys that came after the rows, at the values that change nothing.
-YOUNGER = {"exclude_seen": False, "n_followers": 0, "follower_gain": "auto", "sampled_items": 0, "shuffle_buffer": 20_000_000}
+YOUNGER = {
+    "exclude_seen": False,
+    "n_followers": 0,
+    "follower_gain": "auto",
+    "sampled_items": 0,
+    "shuffle_buffer": 20_000_000,
+}
 EVALUATION = {"metrics": ["Recall", "MRR", "NDCG"], "topk": [5, 10, 20], "valid_metric": "NDCG@10"}
 RESULTS = Path(__file__).parents[2] / "results"
 ROWS = read_rows(RESULTS / "accuracy" / "rows")
