@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 
 from recbole_odrec.arguments import CommandParser, parse_train_arguments
@@ -25,7 +26,7 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec recommend --bundle OLD_BUNDLE --update FILE
        recbole-odrec withdraw --bundle BUNDLE --output NEW_BUNDLE ITEM [ITEM ...]
        recbole-odrec demo --bundle BUNDLE [--export FOLDER | --export-module FOLDER]
-       recbole-odrec benchmark accuracy|train|data|interactions|device|scale|browser [--help]
+       recbole-odrec benchmark accuracy|train|data|interactions|device|updates|scale|browser [--help]
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
   --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
@@ -127,20 +128,12 @@ def recommend(words: Sequence[str]) -> None:
         sys.stdout.write("\t".join([_shown(item), f"{score:.4f}", *([_shown(title)] if title else [])]) + "\n")
 
 
-def delta(words: Sequence[str]) -> None:
-    """`delta`: what has to travel from one bundle to another."""
-    with _needs("delta", "bundle"):
-        from recbole_odrec.bundle.commands import delta
+def of_bundles(command: str, words: Sequence[str]) -> None:
+    """`delta` and `withdraw`: the next bundle of a device."""
+    with _needs(command, "bundle"):
+        from recbole_odrec.bundle import commands
 
-        delta(words)
-
-
-def withdraw(words: Sequence[str]) -> None:
-    """`withdraw`: a bundle that never recommends some items."""
-    with _needs("withdraw", "bundle"):
-        from recbole_odrec.bundle.commands import withdraw
-
-        withdraw(words)
+        getattr(commands, command.replace("-", "_"))(words)
 
 
 def _shown(text: str) -> str:
@@ -196,6 +189,7 @@ _BENCHMARKS = {
     "data": ("data_memory", ""),
     "interactions": ("interactions", "parquet"),
     "device": ("device_command", "bundle"),
+    "updates": ("updates", "bundle"),
     "scale": ("scale_command", "plots"),
     "browser": ("browser_command", "browser"),
 }
@@ -212,8 +206,8 @@ _COMMANDS = {
     "convert": convert,
     "export": export,
     "recommend": recommend,
-    "delta": delta,
-    "withdraw": withdraw,
+    "delta": partial(of_bundles, "delta"),
+    "withdraw": partial(of_bundles, "withdraw"),
     "demo": demo,
     "benchmark": benchmark,
 }

@@ -9,6 +9,7 @@ from typing import Any
 from recbole.config import Config
 
 from recbole_odrec.errors import InfeasibleRateError
+from recbole_odrec.trainer.student_update import rate_of_checkpoint
 
 
 def build_student(config: Config, build: Callable[[], Any]) -> Any:
@@ -25,6 +26,12 @@ def build_student(config: Config, build: Callable[[], Any]) -> Any:
     """
     config["decided"] = {}
     try:
+        student = build()
+        rate = rate_of_checkpoint(config, student)
+        if rate is None:
+            return student
+        config["compression_rate"] = rate
+        config["decided"] = {"compression_rate": f"{rate:.4g}, with which rows have the codes of update_from"}
         return build()
     except InfeasibleRateError as error:
         if "compression_rate" in config.external_config_dict:

@@ -37,6 +37,7 @@ from recbole_odrec.trainer.follower_gain import check_gain
 from recbole_odrec.trainer.objectives import check_embeddings, needs_teacher
 from recbole_odrec.trainer.phase_log import phase_log
 from recbole_odrec.trainer.start import check_start
+from recbole_odrec.trainer.student_update import StudentUpdate
 from recbole_odrec.trainer.teacher_phase import provide_teacher
 from recbole_odrec.trainer.teacher_plan import TeacherPlan, plan_teachers, start_of_plans
 
@@ -187,11 +188,14 @@ def _check_models(config: Config, train_data: Any, valid_data: Any, test_data: A
         refuse_streamed(train_data._dataset, config["model"])
     student = build_student(config, lambda: build_model(config, train_data))
     preflight(config, student, train_data, valid_data, test_data)
+    if config["update_from"]:
+        StudentUpdate(config, student)
     if config["model"] != "ODRec" or not needs_teacher(config):
         return []
     teachers = plan_teachers(config, train_data)
     start = teachers[start_of_plans(config, teachers)]
-    check_start(student, start.served, start.config["model"], config["init_from_teacher"])
+    if config["update_from"] is None:
+        check_start(student, start.served, start.config["model"], config["init_from_teacher"])
     for plan in teachers:
         if plan.weights is None and isinstance(plan.served, (ProductTeacher, NeighbourModel)):
             refuse_streamed(train_data._dataset, plan.config["model"])

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import NamedTuple
 
-import onnx
-
 SHORTEST = 16  # bytes worth an instruction of a delta
 
 
@@ -25,6 +23,8 @@ def weights_alike(old: bytes, new: bytes) -> Iterator[Alike]:
 
     One that has grown along one axis is alike in as many stretches as there are rows before that axis.
     """
+    import onnx  # late: training measures codes, which are alike without a model
+
     try:
         before, after = (onnx.load_from_string(content).graph.initializer for content in (old, new))
     except Exception:  # no models: bytes like any other (ONNX's exceptions share no public class)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import tempfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -118,9 +118,14 @@ def encoded(old: bytes, new: bytes, is_model: bool = False) -> bytes:
         old, new: their content.
         is_model: they are ONNX models.
     """
+    return encoded_alike(old, new, weights_alike(old, new) if is_model and old else ())
+
+
+def encoded_alike(old: bytes, new: bytes, stretches: Iterable[Alike]) -> bytes:
+    """The payload that makes one content of another, in which stretches are alike, in the new one's order."""
     writer = _Writer(old, new)
     done = 0
-    for alike in weights_alike(old, new) if is_model and old else ():
+    for alike in stretches:
         writer.matched(done, alike.place)
         writer.differing(alike)
         done = alike.place + alike.length

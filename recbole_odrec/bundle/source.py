@@ -121,6 +121,8 @@ def _rebuild_config(state: dict[str, Any], path: Path, data_path: str | None, pa
     check_stored(taken, path, parts, "--part={}")
     for key, value in taken.items():
         config[key] = value
+    if config["update_from"]:
+        config["update_from"] = str(path)  # its items have the ids of the file, which may be gone
     return config
 
 

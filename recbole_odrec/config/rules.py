@@ -62,14 +62,14 @@ RULES: dict[str, Rule] = _by_key(
     (TEXT, "data_path checkpoint_dir wandb_project"),
     (GPUS, "gpu_id"),
     (word("debug", "info", "warning", "error", "critical", any_case=True), "state"),
-    (NOTHING | TEXT, "dataset_save_path dataloaders_save_path"),
+    (NOTHING | TEXT, "dataset_save_path dataloaders_save_path update_from"),
     (Rule(lambda value: is_whole(value) and value == 1, "1: a run is one process"), "nproc"),
     (Rule(lambda value: value is False or (value is True and find_spec("wandb") is not None),
           "False, or True with the package wandb installed (pip install wandb)"), "log_wandb"),
     # --- training
     (whole(1), "epochs train_batch_size eval_batch_size save_step MAX_ITEM_LIST_LENGTH"),
     (whole(1, 2**31 - 1), "shuffle_buffer"),
-    (whole(0), "stopping_step refit_epochs eval_step"),
+    (whole(0), "stopping_step refit_epochs eval_step update_budget"),
     (whole(0, 17), "loss_decimal_place metric_decimal_place"),  # digits of a float
     (word("adam", "adamw", "sgd", "adagrad", "rmsprop", any_case=True), "learner"),
     (POSITIVE, "learning_rate"),

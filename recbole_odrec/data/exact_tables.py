@@ -19,6 +19,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_odrec.data.histories import check_histories
 from recbole_odrec.data.key_rules import check_columns, check_data_keys
+from recbole_odrec.data.known_items import known_items
 from recbole_odrec.data.parquet_manifest import parquet_folder
 from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.data.table_reader import Column, Header, read_columns
@@ -57,6 +58,7 @@ class ExactTables(Dataset):
             _prepare_benchmark_config(config, self.item_list_field)
         check_data_keys(config, folder is not None or bool(session_file_paths(config)))
         self._columns_read: dict[str, list[str]] = {}
+        self._known_items = known_items(config)
         super().__init__(config)
 
     # ------------------------------------------------------------------ reading
@@ -162,6 +164,13 @@ class ExactTables(Dataset):
         Header.read(path, config["field_separator"], config["encoding"]).require({self.iid_field: "token"})
         columns = read_columns(path, config["field_separator"], config["encoding"], [self.iid_field])
         return path, columns[self.iid_field]
+
+    def _remap(self, remap_list: list) -> None:
+        """As RecBole's, which numbers tokens in order of their first appearance; known items come first."""
+        if self._known_items and any(field == self.iid_field for _, field, _ in remap_list):
+            known = pd.DataFrame({self.iid_field: self._known_items})
+            remap_list = [(known, self.iid_field, FeatureType.TOKEN), *remap_list]
+        super()._remap(remap_list)
 
     # ------------------------------------------------------------------ order
 

@@ -83,7 +83,7 @@ class SessionDataset(ExactTables, SequentialDataset):
         self._get_preset()
         self._get_field_from_config()
         if self._folder is None:
-            self._add_sessions(read_sessions(self._session_files, self.config))
+            self._add_sessions(read_sessions(self._session_files, self.config, self._known_items))
         else:
             self._add_sessions(read_parquet(self.config, self._folder))
 

@@ -106,15 +106,15 @@ def session_file_paths(config: Config) -> list[Path]:
     return paths if all(is_whole) else []
 
 
-def read_sessions(paths: Sequence[Path], config: Config) -> Sessions:
+def read_sessions(paths: Sequence[Path], config: Config, known: Sequence[str] = ()) -> Sessions:
     """Reads whole sessions into one array, in one pass over each file.
 
-    Items are numbered from 1 in order of their first appearance.
+    Items are numbered from 1: known ones, in their order, then others in order of their first appearance.
 
     Raises:
         UserError: the file and line, what stands there and what was expected.
     """
-    tokens, ids, parts = array("i"), {PADDING: 0}, []
+    tokens, ids, parts = array("i"), {item: number for number, item in enumerate([PADDING, *known])}, []
     for path in paths:
         try:
             parts.append(_read_part(path, config, tokens, ids))

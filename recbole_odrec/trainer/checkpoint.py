@@ -82,6 +82,25 @@ def load_model(path: Path) -> dict[str, Any]:
     return state
 
 
+def item_tokens(path: Path) -> list[str]:
+    """Items of a student in the order of their ids, from 1.
+
+    Raises:
+        UserError: as `load_model`, or the file does not have them.
+    """
+    state = load_model(path)
+    found = state.get("tokens")
+    text = found.numpy().tobytes().decode(errors="replace") if isinstance(found, Tensor) else ""
+    if fingerprint(text) != state["items"]:
+        raise UserError(f"{path} does not say which items it is of, as students do since version 0.2: train it anew.")
+    return text.split("\n")[1:]
+
+
+def packed_tokens(dataset: Dataset) -> Tensor:
+    """What `item_tokens` reads, as a checkpoint stores it."""
+    return torch.frombuffer(bytearray(_item_lines(dataset).encode()), dtype=torch.uint8)
+
+
 def load_training(path: Path) -> tuple[Path, dict[str, Any]]:
     """As `load_model`, of the checkpoint from which training goes on: the file, or the last.pth beside a best.pth.
 
@@ -217,4 +236,8 @@ def same_items(dataset: Dataset, before: str) -> str:
 
 def item_fingerprint(dataset: Dataset) -> str:
     """Stands for the item set and the id of each item."""
-    return fingerprint("\n".join(map(str, dataset.field2id_token[dataset.iid_field])))
+    return fingerprint(_item_lines(dataset))
+
+
+def _item_lines(dataset: Dataset) -> str:
+    return "\n".join(map(str, dataset.field2id_token[dataset.iid_field]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.model.odrec import ODRec
 from recbole_odrec.parsing import parse
 from recbole_odrec.settings import DistillationConfig
+from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.objectives import Pair, Step, active_objectives, needs_teacher
 from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.start import check_start, start_from_teacher
+from recbole_odrec.trainer.student_update import StudentUpdate
 from recbole_odrec.trainer.teacher_phase import provide_teacher
 
 
@@ -53,9 +56,14 @@ class DistillationTrainer(ResumableTrainer):
         self.teacher: nn.Module | None = None
         self.latent: nn.Parameter | None = None  # what the item table has trained along with it
         self._active = active_objectives(config)
+        self.update = StudentUpdate(config, model) if config["update_from"] else None
+        if self.update is not None:
+            self.average = None  # of whole numbers there is none
         if teacher is not None:
             self.attach_teacher(teacher)
         elif not needs_teacher(config):
+            if self.update is not None:
+                self.latent = self.update.follow(None)
             self._assemble()
 
     def attach_teacher(self, teacher: Any, starts: bool = True) -> None:
@@ -67,11 +75,14 @@ class DistillationTrainer(ResumableTrainer):
         """
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
         first: Any = teacher.start if isinstance(teacher, TeacherEnsemble) else teacher
+        every_item = torch.arange(self.model.n_items, device=self.device)
+        if self.update is not None:
+            self.latent = self.update.follow(first.item_table(every_item) if first.gives_embeddings else None)
+            return self._assemble()
         check_start(self.model, first, type(first).__name__, self.distillation.init_from_teacher)
         if first.gives_embeddings:
             if starts:
                 start_from_teacher(self.model, first, copy_weights=self.distillation.init_from_teacher)
-            every_item = torch.arange(self.model.n_items, device=self.device)
             self.latent = self.model.item_table.companion(first.item_table(every_item))
         self._assemble()
 
@@ -82,9 +93,11 @@ class DistillationTrainer(ResumableTrainer):
         self.objectives = nn.ModuleDict(built).to(self.device)
         latent = [] if self.latent is None else [self.latent]
         parameters = [*self.model.parameters(), *self.objectives.parameters(), *latent]
-        self.optimizer = self._build_optimizer(params=parameters)
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        self.optimizer = self._build_optimizer(params=trained)
         if latent:
-            self.optimizer.register_step_post_hook(lambda *_: self.model.item_table.after_step(self._step))
+            follower = self.update or self.model.item_table
+            self.optimizer.register_step_post_hook(lambda *_: follower.after_step(self._step))
 
     def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> tuple[float, dict | None]:
         """Phase 2, after phase 1 if no teacher was handed over."""
@@ -92,7 +105,9 @@ class DistillationTrainer(ResumableTrainer):
             show_progress = kwargs.get("show_progress", False)
             teacher = provide_teacher(self.config, train_data, valid_data, self.run_dir, show_progress=show_progress)
             self.attach_teacher(teacher.model)
-        self.pair.dataset = train_data._dataset
+        self.pair.dataset = dataset = train_data._dataset
+        if self.update is not None:
+            self.update.new_tokens = dataset.field2id_token[dataset.iid_field][self.update.n_old :]
         return super().fit(train_data, valid_data, *args, **kwargs)
 
     @property
@@ -103,7 +118,19 @@ class DistillationTrainer(ResumableTrainer):
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> tuple:
-        return super()._train_epoch(train_data, epoch_idx, loss_func or self.loss_parts, show_progress)
+        means = super()._train_epoch(train_data, epoch_idx, loss_func or self.loss_parts, show_progress)
+        if self.update is not None:  # what is validated and kept is what fits
+            self.update.move()
+            self.update.fit_budget(partial(self._row_gradient, train_data, self.config["seed"] + epoch_idx))
+        return means
+
+    def _row_gradient(self, train_data: Any, seed: int) -> Tensor:
+        """Of the loss over an epoch's batches by the items' rows, [N, D], with an update's codes as they stand."""
+        train_data.generator.manual_seed(seed)
+        self.optimizer.zero_grad()
+        for batch in train_data:
+            sum(self.loss_parts(batch.to(self.device))).backward()  # pyright: ignore[reportAttributeAccessIssue]
+        return self.latent.grad  # pyright: ignore[reportOptionalMemberAccess, reportReturnType]  # it has just got one
 
     def loss_parts(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The weighted parts of the loss, in the order of `loss_names`; their sum is what is minimised.
@@ -123,6 +150,9 @@ class DistillationTrainer(ResumableTrainer):
         return tuple(parts[name] for name in self.loss_names)
 
     # ------------------------------------------------------------------ checkpoints
+
+    def _best_state(self, epoch: int) -> dict[str, Any]:
+        return {**super()._best_state(epoch), "tokens": checkpoint.packed_tokens(self.pair.dataset)}
 
     def _training_state(self) -> dict[str, Any]:
         state = {**super()._training_state(), "objectives": self.objectives.state_dict()}
