@@ -78,54 +78,18 @@ def convert(words: Sequence[str]) -> None:
 
 def export(words: Sequence[str]) -> None:
     """`export`: a checkpoint becomes a folder for a device; prints what it checked and its sizes."""
-    parser = CommandParser("export", "Writes a bundle: a folder that recommends with ONNX Runtime alone.")
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="best.pth of a run, ours or RecBole's")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to make")
-    parser.add_argument("--precision", default="fp32", help="fp32 (default), fp16 or int8: how weights are stored")
-    parser.add_argument("--topk", type=int, default=20, help="the most items an answer can have (default 20)")
-    parser.add_argument("--data_path", metavar="FOLDER", help="holds the data set's folder, if it has moved")
-    loss = "share of the test NDCG that fp16 or int8 may cost (default 0.01)"
-    parser.add_argument("--max_ndcg_loss", type=float, default=0.01, help=loss)
-    parser.add_argument("--executorch", action="store_true", help="write model.pte for ExecuTorch too, in fp32")
-    part = "a part of your own that the checkpoint names; importing it runs its code"
-    parser.add_argument("--part", action="append", default=[], dest="parts", metavar="MODULE:CLASS", help=part)
-    options = vars(parser.parse_args(words))
     with _needs("export", "bundle"):
-        from recbole_odrec.bundle.export import export_bundle
-        from recbole_odrec.bundle.summary import summarize_export
+        from recbole_odrec.bundle.commands import export
 
-        sys.stdout.write(f"{summarize_export(export_bundle(**options), options['output'])}\n")
+        export(words)
 
 
 def recommend(words: Sequence[str]) -> None:
     """`recommend`: the next items of one session, best first."""
-    parser = CommandParser("recommend", "Recommends from a bundle: item, score and title, best first.")
-    parser.add_argument("--bundle", required=True, metavar="DIR", help="folder that `export` has written")
-    parser.add_argument("history", nargs="*", metavar="ITEM", help="item tokens of the session, oldest first")
-    update = "make the bundle the one that this delta leads to, first; items may be left out then"
-    parser.add_argument("--update", metavar="FILE", help=update)
-    parser.add_argument("--k", type=int, default=20, help="how many items (default 20)")
-    parser.add_argument("--exclude_seen", action="store_true", help="leave the items of the session out")
-    options = parser.parse_args(words)
     with _needs("recommend", "bundle"):
-        from recbole_odrec.bundle import Recommender
+        from recbole_odrec.bundle.commands import recommend
 
-        wrong = [word for word in options.history if not word or word.encode(errors="replace").decode() != word]
-        if wrong:
-            raise UserError(f"ITEM {wrong[0]!a:.60}, expected an item's token, such as 50, in UTF-8.")
-        if not options.history and options.update is None:
-            raise UserError("no ITEM, expected those of a session, oldest first, or --update FILE.")
-        recommender = Recommender(options.bundle)
-        if options.update is not None:
-            recommender.update(options.update)
-            sys.stderr.write(f"recbole_odrec: {options.bundle} is up to date\n")
-        if not options.history:
-            return
-        answer = recommender.recommend(options.history, options.k, options.exclude_seen)
-    if answer.unknown:
-        sys.stderr.write(f"recbole_odrec: unknown items, skipped: {_shown(' '.join(answer.unknown))}\n")
-    for item, score, title in answer:
-        sys.stdout.write("\t".join([_shown(item), f"{score:.4f}", *([_shown(title)] if title else [])]) + "\n")
+        recommend(words)
 
 
 def of_bundles(command: str, words: Sequence[str]) -> None:
@@ -134,13 +98,6 @@ def of_bundles(command: str, words: Sequence[str]) -> None:
         from recbole_odrec.bundle import commands
 
         getattr(commands, command.replace("-", "_"))(words)
-
-
-def _shown(text: str) -> str:
-    """Text of a bundle or a user as a terminal may have it: no control characters, nothing it has no letters for."""
-    text = "".join(ascii(letter)[1:-1] if letter < " " or "\x7f" <= letter < "\xa0" else letter for letter in text)
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def demo(words: Sequence[str]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,7 +28,13 @@ HIDDEN_SIZE, MAX_LENGTH, TT_RANKS, STP_FACTOR = 128, 50, 60, 2
 
 
 def write_random_bundle(
-    folder: Path, model: str, n_items: int, precision: Precision, topk: int = 20, hidden_size: int = HIDDEN_SIZE
+    folder: Path,
+    model: str,
+    n_items: int,
+    precision: Precision,
+    topk: int = 20,
+    hidden_size: int = HIDDEN_SIZE,
+    user_state: Mapping[str, Any] | None = None,
 ) -> float:
     """Writes a bundle of a student or a teacher that was never trained.
 
@@ -38,6 +46,7 @@ def write_random_bundle(
         precision: of the weights.
         topk: k.
         hidden_size: D.
+        user_state: weights of what is known of a user, for a bundle that takes it.
 
     Returns:
         Compression rate of the item table.
@@ -53,12 +62,14 @@ def write_random_bundle(
     if model == "codes":
         readout, repeat = ItemAttentionReadout(hidden_size, MAX_LENGTH), RepeatScores(hidden_size, MAX_LENGTH)
         torch.nn.init.normal_(repeat.query.weight)
-    graph = build_session_model(table, encoder, readout, topk, precision, repeat)
+    user = {"user_state": {**user_state, "size": hidden_size}} if user_state else {}
+    size = hidden_size if user else 0
+    graph = build_session_model(table, encoder, readout, topk, precision, repeat, user_size=size)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / bundle_files.MODEL).write_bytes(graph.SerializeToString())
     with (folder / bundle_files.ITEMS).open("w", encoding="utf-8") as file:
         file.writelines(f"{item}\n" for item in range(1, n_items + 1))
     values = {"model": model, "precision": precision, "n_items": n_items, "max_length": MAX_LENGTH, "topk": topk}
-    bundle_files.write_manifest(folder, {**values, **describe(graph)})
+    bundle_files.write_manifest(folder, {**values, **user, **describe(graph)})
     return table.compression_rate

@@ -3,7 +3,9 @@
 This package's front imports neither PyTorch nor RecBole; `bundle.export`, which makes the folder, imports both.
 """
 
+from recbole_odrec.bundle.answers import Recommendation, Recommendations
 from recbole_odrec.bundle.manifest import BundleError
-from recbole_odrec.bundle.recommender import Recommendation, Recommendations, Recommender
+from recbole_odrec.bundle.recommender import Recommender
+from recbole_odrec.bundle.user_state import UserState
 
-__all__ = ["BundleError", "Recommendation", "Recommendations", "Recommender"]
+__all__ = ["BundleError", "Recommendation", "Recommendations", "Recommender", "UserState"]

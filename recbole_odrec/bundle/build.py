@@ -18,6 +18,7 @@ from recbole_odrec.bundle.graph import BOOL, FLOAT, INT64, Graph, value
 from recbole_odrec.bundle.part_graphs import TableGraph, encode, read_out, table_graph
 from recbole_odrec.bundle.precision import Precision, store_weights
 from recbole_odrec.bundle.repeated import Added, follower_scores, joined, merge_added, nothing, repeat_scores
+from recbole_odrec.bundle.user_inputs import ITEMS, SCORES, SESSION, VECTOR, with_user
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn import Encoder, FollowerScores, ItemTable, Readout, RepeatScores
 
@@ -49,6 +50,7 @@ def build_session_model(
     precision: Precision = "fp32",
     repeat: RepeatScores | None = None,
     followers: FollowerScores | None = None,
+    user_size: int = 0,
 ) -> onnx.ModelProto:
     """The graph of one of our networks (`nn`), student or teacher.
 
@@ -57,6 +59,7 @@ def build_session_model(
         encoder, readout, repeat, followers: the rest of the network.
         topk: k, at most the number of items N - 1.
         precision: how weights are stored.
+        user_size: D for a graph that takes what is known of the user (`bundle.user_state`), 0 for one that does not.
 
     Raises:
         UserError: a part without an exporter, or one that stores more than the table.
@@ -80,10 +83,12 @@ def build_session_model(
             added = joined(graph, added, follower_scores(graph, followers, item_table, item_seq))
         return SessionValues(query, added)
 
-    return build_model(table, session, topk, precision)
+    return build_model(table, session, topk, precision, user_size)
 
 
-def build_model(table: TableGraph, session: SessionPart, topk: int, precision: Precision = "fp32") -> onnx.ModelProto:
+def build_model(
+    table: TableGraph, session: SessionPart, topk: int, precision: Precision = "fp32", user_size: int = 0
+) -> onnx.ModelProto:
     """Joins a session part and an item table: encode, score every item, leave out what must not be served, top-k.
 
     Padding is never recommended; with `exclude_seen` (optional, false by default) neither are the items of `item_seq`.
@@ -96,6 +101,13 @@ def build_model(table: TableGraph, session: SessionPart, topk: int, precision: P
     with graph.counted(table):
         table.store(graph)
     values = session(graph, table, "item_seq")
+    inputs = [value("item_seq", INT64, ["batch", "length"]), value("exclude_seen", BOOL, [])]
+    outputs = [value("item_ids", INT64, ["batch", topk]), value("scores", FLOAT, ["batch", topk])]
+    if user_size:
+        inputs += [value(VECTOR, FLOAT, [user_size]), value(ITEMS, INT64, ["known"]), value(SCORES, FLOAT, ["known"])]
+        outputs.append(value(SESSION, FLOAT, ["batch", user_size]))
+        graph.nodes.append(onnx.helper.make_node("Identity", [values.query], [SESSION]))
+        values = SessionValues(*with_user(graph, *values))
     # Item 0 is left out of every session, whether or not it stands in the sequence.
     if values.added:
         # What gets something on top of its product is left out of the catalogue's best and comes back with a score of
@@ -122,8 +134,4 @@ def build_model(table: TableGraph, session: SessionPart, topk: int, precision: P
     graph.nodes.append(onnx.helper.make_node("Identity", [scores], ["scores"]))
     graph.nodes.append(onnx.helper.make_node("Where", [is_item, ids, graph.const(0)], ["item_ids"]))
     graph.weight("exclude_seen", np.array(False))  # an input with a default
-    model = graph.model(
-        [value("item_seq", INT64, ["batch", "length"]), value("exclude_seen", BOOL, [])],
-        [value("item_ids", INT64, ["batch", topk]), value("scores", FLOAT, ["batch", topk])],
-    )
-    return store_weights(model, precision)
+    return store_weights(graph.model(inputs, outputs), precision)

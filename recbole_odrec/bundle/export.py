@@ -16,12 +16,14 @@ from torch import nn
 from recbole_odrec.bundle import manifest as bundle_files
 from recbole_odrec.bundle.build import build_session_model
 from recbole_odrec.bundle.executorch import build_program, has_fixed_length, program_runner
+from recbole_odrec.bundle.onnx_session import no_user, open_session
 from recbole_odrec.bundle.parity import LARGEST_NDCG_LOSS, Expected, Parity, compare, expect, require_parity
 from recbole_odrec.bundle.precision import PRECISIONS, Precision
-from recbole_odrec.bundle.recommender import Recommender, open_session
+from recbole_odrec.bundle.recommender import Recommender
 from recbole_odrec.bundle.source import Source, load_source
 from recbole_odrec.bundle.titles import read_titles
 from recbole_odrec.bundle.traced import build_traced_model
+from recbole_odrec.bundle.user_weights import learn_user_weights
 from recbole_odrec.errors import UserError, did_you_mean
 from recbole_odrec.files import folder_made
 from recbole_odrec.model.adapter import ProductTeacher
@@ -38,6 +40,7 @@ def export_bundle(
     max_ndcg_loss: float = LARGEST_NDCG_LOSS,
     executorch: bool = False,
     parts: Collection[str] = (),
+    user_state: str | None = None,
 ) -> dict[str, Any]:
     """Writes a bundle: a folder that recommends with ONNX Runtime alone.
 
@@ -53,6 +56,8 @@ def export_bundle(
         max_ndcg_loss: share of the test NDCG that fp16 or int8 may cost.
         executorch: write `model.pte` for ExecuTorch too, in fp32, checked likewise.
         parts: parts of your own, as `module:Class`, that the checkpoint may name: importing them runs their code.
+        user_state: make a bundle that takes what a device knows of its user, learning how much it counts from users
+            with several sessions; where one ends: after a pause (`30m`, `6h`, `1d`) or a number of items (`3`).
 
     Returns:
         The content of `manifest.json`.
@@ -66,16 +71,18 @@ def export_bundle(
             f"precision={precision!r}{did_you_mean(precision, PRECISIONS)}, expected {', '.join(PRECISIONS)}."
         )
     _require_place(output)
-    source = load_source(Path(checkpoint), data_path, parts)
+    source = load_source(Path(checkpoint), data_path, parts, in_seconds=user_state is not None)
     n_items = len(source.tokens) - 1
     if isinstance(topk, bool) or not isinstance(topk, int) or not 1 <= topk <= n_items:
         raise UserError(f"topk={topk!r}, expected 1 to {n_items}, the number of items.")
+    user = None if user_state is None else learn_user_weights(source, user_state)
+    size = user["size"] if user else 0
     expected = expect(source, topk)
-    model = _build(source.model, topk, "fp32")
-    parity = {"fp32": _checked(model, expected, "fp32", max_ndcg_loss)}
+    model = _build(source.model, topk, "fp32", size)
+    parity = {"fp32": _checked(model, expected, "fp32", max_ndcg_loss, size)}
     if precision != "fp32":
-        model = _build(source.model, topk, precision)
-        parity[precision] = _checked(model, expected, precision, max_ndcg_loss)
+        model = _build(source.model, topk, precision, size)
+        parity[precision] = _checked(model, expected, precision, max_ndcg_loss, size)
     program = None
     if executorch:
         max_length = int(source.config["MAX_ITEM_LIST_LENGTH"])
@@ -85,7 +92,7 @@ def export_bundle(
         require_parity(parity["executorch"], "fp32")
     try:
         with folder_made(output.parent):
-            return _write(output, source, model, program, parity, precision, topk)
+            return _write(output, source, model, program, parity, precision, topk, user)
     except OSError as error:
         raise _unwritable(output, error) from error
 
@@ -106,12 +113,11 @@ def _unwritable(output: Path, error: OSError) -> UserError:
     return UserError(f"{output} cannot be written ({error.strerror or error}); nothing was written.")
 
 
-def _build(model: nn.Module, topk: int, precision: Precision) -> onnx.ModelProto:
+def _build(model: nn.Module, topk: int, precision: Precision, user_size: int = 0) -> onnx.ModelProto:
     try:
         if isinstance(model, SessionRecommender):
-            return build_session_model(
-                model.item_table, model.encoder, model.readout, topk, precision, model.repeat, model.followers
-            )
+            parts = model.item_table, model.encoder, model.readout
+            return build_session_model(*parts, topk, precision, model.repeat, model.followers, user_size)
         return build_traced_model(ProductTeacher(model), topk, precision)
     except ValueError as error:
         raise (
@@ -119,11 +125,13 @@ def _build(model: nn.Module, topk: int, precision: Precision) -> onnx.ModelProto
         ) from error
 
 
-def _checked(model: onnx.ModelProto, expected: Expected, precision: Precision, max_ndcg_loss: float) -> Parity:
-    session = open_session(model.SerializeToString(), threads=0)
+def _checked(
+    model: onnx.ModelProto, expected: Expected, precision: Precision, max_ndcg_loss: float, user_size: int = 0
+) -> Parity:
+    session = open_session(model.SerializeToString(), 0, user_size)
 
     def run(item_seq: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return tuple(session.run(["item_ids", "scores"], {"item_seq": item_seq}))
+        return tuple(session.run(["item_ids", "scores"], {"item_seq": item_seq, **no_user(user_size)}))
 
     parity = compare(expected, run)
     require_parity(parity, precision, max_ndcg_loss)
@@ -138,6 +146,7 @@ def _write(
     parity: dict[str, Parity],
     precision: Precision,
     topk: int,
+    user: dict[str, Any] | None,
 ) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
@@ -157,6 +166,7 @@ def _write(
             "n_items": len(source.tokens) - 1,
             "max_length": int(source.config["MAX_ITEM_LIST_LENGTH"]),
             "topk": topk,
+            **({"user_state": user} if user else {}),
             **describe(model),
             "metrics": source.metrics,
             "parity": {name: report.as_dict() for name, report in parity.items()},

@@ -1,8 +1,9 @@
-"""Histories as callers give them, checked before anything is looked up."""
+"""Histories and other arguments as callers give them, checked before anything is looked up."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,3 +66,23 @@ def checked_ids(history: Any, number: int, n_items: int) -> np.ndarray:
     if row.min() < 1 or row.max() > n_items:
         raise BundleError(f"history {number}: item ids go from 1 to {n_items}.")
     return row.astype(np.int64)
+
+
+def check_options(k: Any, exclude_seen: Any, topk: int) -> None:
+    """Raises a BundleError where k is not 1 to `topk`, or `exclude_seen` no truth value."""
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= topk:
+        raise BundleError(f"k={k!r:.60}, expected 1 to {topk}; for more, export with a larger --topk.")
+    if not isinstance(exclude_seen, (bool, np.bool_)):
+        raise BundleError(f"exclude_seen={exclude_seen!r:.60}, expected True or False.")
+
+
+def given_path(given: Any, name: str, what: str) -> Path:
+    """A path that was given as `name`.
+
+    Raises:
+        BundleError: something else.
+    """
+    try:
+        return Path(given)
+    except TypeError:
+        raise BundleError(f"{name}={given!r:.60}, expected the path of {what}.") from None

@@ -17,14 +17,30 @@ from recbole_odrec.bundle.manifest import BundleError
 # Name -> type and rank. The second input has a default, which ONNX Runtime lists apart.
 _INPUTS = {"exclude_seen": ("tensor(bool)", 0), "item_seq": ("tensor(int64)", 2)}
 _OUTPUTS = {"item_ids": ("tensor(int64)", 2), "scores": ("tensor(float)", 2)}
+# Of a model that is told what the device knows of its user (`user_state`).
+_USER_INPUTS = {
+    "user_items": ("tensor(int64)", 1),
+    "user_scores": ("tensor(float)", 1),
+    "user_vector": ("tensor(float)", 1),
+}
+_USER_OUTPUTS = {"session": ("tensor(float)", 2)}
+
+UserFeed = dict[str, np.ndarray]  # values of the user's inputs
 
 
-def open_session(model: Path | bytes, threads: int = 1) -> Any:
+def no_user(size: int) -> UserFeed:
+    """What is said of a user of whom nothing is known; nothing to a model that does not ask (size 0)."""
+    nothing = {name: np.zeros(1, kind) for name, kind in (("user_items", np.int64), ("user_scores", np.float32))}
+    return {**nothing, "user_vector": np.zeros(size, np.float32)} if size else {}
+
+
+def open_session(model: Path | bytes, threads: int = 1, user_size: int = 0) -> Any:
     """ONNX Runtime's session for a bundle's model.
 
     Args:
         model: file or content.
         threads: CPU threads of one call; 0 for all.
+        user_size: numbers of the user's vector, 0 for a model that takes none.
 
     Raises:
         BundleError: ONNX Runtime cannot load it, or its inputs and outputs are not a bundle's.
@@ -46,13 +62,14 @@ def open_session(model: Path | bytes, threads: int = 1) -> Any:
         outputs = {value.name: _kind(value) for value in session.get_outputs()}
     except Exception as error:  # ONNX Runtime's exceptions share no public class, and a name may be no text
         raise BundleError(f"{path} cannot be loaded by ONNX Runtime ({_reason(error)}).") from error
-    if inputs != _INPUTS or outputs != _OUTPUTS:
+    of_user = (_USER_INPUTS, _USER_OUTPUTS) if user_size else ({}, {})
+    if inputs != _INPUTS | of_user[0] or outputs != _OUTPUTS | of_user[1]:
         raise BundleError(f"{path} has other inputs or outputs than a bundle's model.")
     return session
 
 
 def run_model(
-    session: Any, item_seq: np.ndarray, exclude_seen: bool, n_items: int, topk: int
+    session: Any, item_seq: np.ndarray, exclude_seen: bool, n_items: int, topk: int, user: UserFeed | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Runs the model.
 
@@ -61,6 +78,7 @@ def run_model(
         item_seq: int64 [B, L], padded on the right.
         exclude_seen: leave the items of each session out.
         n_items, topk: of the manifest.
+        user: values of the user's inputs, for a model that has them.
 
     Returns:
         Ids int64 and scores float32 [B, K], best first; id 0 with score -inf in places that no item fills.
@@ -68,7 +86,7 @@ def run_model(
     Raises:
         BundleError: the model fails, or its answer cannot be one.
     """
-    feed = {"item_seq": item_seq, "exclude_seen": np.asarray(exclude_seen)}
+    feed = {"item_seq": item_seq, "exclude_seen": np.asarray(exclude_seen), **(user or {})}
     try:
         ids, scores = session.run(["item_ids", "scores"], feed)
     except Exception as error:
@@ -84,6 +102,22 @@ def run_model(
     ):
         raise BundleError("the model gives scores or items that cannot be; export it again.")
     return ids, scores
+
+
+def encode(session: Any, item_seq: np.ndarray, user_size: int) -> np.ndarray:
+    """Representations of sessions [B, L] of a model that takes a user's: float32 [B, user_size].
+
+    Raises:
+        BundleError: as `run_model`.
+    """
+    feed = {"item_seq": item_seq, "exclude_seen": np.asarray(False), **no_user(user_size)}
+    try:
+        (vectors,) = session.run(["session"], feed)
+    except Exception as error:
+        raise BundleError(f"the model cannot answer ({_reason(error)}); export it again.") from error
+    if vectors.shape != (len(item_seq), user_size) or not np.isfinite(vectors).all():
+        raise BundleError("the model gives sessions that cannot be; export it again.")
+    return vectors
 
 
 def _kind(value: Any) -> tuple[str, int]:

@@ -5,49 +5,30 @@ Dimension key: B sessions, L positions, K the bundle's `topk`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from recbole_odrec.bundle.histories import checked_ids, checked_tokens, is_list
-from recbole_odrec.bundle.manifest import ITEMS, MODEL, TITLES, BundleError, read_manifest, verify_file
-from recbole_odrec.bundle.onnx_session import open_session, return_free_memory, run_model
+from recbole_odrec.bundle.answers import Recommendation, Recommendations, without
+from recbole_odrec.bundle.histories import check_options, checked_ids, checked_tokens, given_path, is_list
+from recbole_odrec.bundle.manifest import ITEMS, MANIFEST, MODEL, TITLES, BundleError, read_manifest, verify_file
+from recbole_odrec.bundle.onnx_session import (
+    UserFeed,
+    encode,
+    no_user,
+    open_session,
+    return_free_memory,
+    run_model,
+)
 from recbole_odrec.bundle.tokens import Lines, TokenTable, read_table
+from recbole_odrec.bundle.user_state import UserState, are_weights
 
 # Sessions are scored together as long as their scores stay within this many numbers (64 MB).
 _SCORES_AT_ONCE = 16_000_000
 _LOOKED_UP_AT_ONCE = 4096  # tokens
-
-
-class Recommendation(NamedTuple):
-    """One recommended item.
-
-    Attributes:
-        item: its raw token.
-        score: inner product of session and item; comparable within one answer.
-        title: from the data set's item file, None where there is none.
-    """
-
-    item: str
-    score: float
-    title: str | None
-
-
-class Recommendations(list[Recommendation]):
-    """An answer, best item first.
-
-    Attributes:
-        unknown: tokens that the model has never seen and that were skipped, oldest first. A history is looked up
-            from its end only until `max_length` known items are found; what is older is not looked at.
-    """
-
-    def __init__(self, items: Iterable[Recommendation], unknown: Sequence[str]) -> None:
-        super().__init__(items)
-        self.unknown = tuple(unknown)
 
 
 class Recommender:
@@ -75,14 +56,18 @@ class Recommender:
     """
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:
-        self.folder, self._threads = _path(folder, "folder", "a bundle"), threads
+        self.folder, self._threads = given_path(folder, "folder", "a bundle"), threads
         self.manifest = read_manifest(self.folder)
         self.n_items: int = self.manifest["n_items"]
         self.max_length: int = self.manifest["max_length"]
         self.topk: int = self.manifest["topk"]
         for name in sorted(self.manifest["files"]):
             verify_file(self.folder, self.manifest, name)
-        self._session = open_session(self.folder / MODEL, threads)
+        weights = self.manifest.get("user_state")
+        if weights is not None and not are_weights(weights):
+            raise BundleError(f"{self.folder / MANIFEST}: `user_state` is {weights!r:.60}; export the bundle again.")
+        self._user_size: int = weights["size"] if weights else 0
+        self._session = open_session(self.folder / MODEL, threads, self._user_size)
         return_free_memory()
         self._withdrawn = np.array(self.manifest.get("withdrawn", ()), np.int64)
 
@@ -118,18 +103,31 @@ class Recommender:
             _ = new.tokens, new._titles  # what is read when first needed must be right too
             return new
 
-        new = update_bundle(self.folder, _path(delta, "delta", "a delta"), checked)
+        new = update_bundle(self.folder, given_path(delta, "delta", "a delta"), checked)
         new.folder = self.folder
         vars(self).clear()
         vars(self).update(vars(new))
 
-    def recommend(self, history: Sequence[str | int], k: int = 20, exclude_seen: bool = False) -> Recommendations:
+    def state(self, content: bytes | None = None) -> UserState:
+        """What is known of a user, to be kept by whoever asks; nothing yet, or what `UserState.to_bytes` gave before.
+
+        Raises:
+            BundleError: not such content, or a bundle that was exported without `--user_state`.
+        """
+        if not self._user_size:
+            raise BundleError(f"{self.folder} takes no state of a user: export it with --user_state.")
+        return UserState(self.manifest, self._encode, content)
+
+    def recommend(
+        self, history: Sequence[str | int], k: int = 20, exclude_seen: bool = False, state: UserState | None = None
+    ) -> Recommendations:
         """The k best next items of one session.
 
         Args:
             history: raw item tokens, oldest first; of a longer one the most recent `max_length` known items count.
             k: 1 to the bundle's `topk`.
             exclude_seen: leave the items of the history out (those beyond `max_length` too).
+            state: what is known of the user from earlier sessions; not changed.
 
         Returns:
             Best first; `.unknown` names skipped tokens. Shorter than k only where so many items are left out.
@@ -138,28 +136,27 @@ class Recommender:
             BundleError: a history without any known item (there is nothing to go by: show your most popular items),
                 or arguments of another kind.
         """
-        return self.recommend_batch([history], k, exclude_seen)[0]
+        return self.recommend_batch([history], k, exclude_seen, state)[0]
 
     def recommend_batch(
-        self, histories: Sequence[Sequence[str | int]], k: int = 20, exclude_seen: bool = False
+        self,
+        histories: Sequence[Sequence[str | int]],
+        k: int = 20,
+        exclude_seen: bool = False,
+        state: UserState | None = None,
     ) -> list[Recommendations]:
-        """`recommend` for many sessions; an error names the session it is about."""
+        """`recommend` for many sessions, with a state of one user; an error names the session it is about."""
         if not is_list(histories):
             raise BundleError(f"histories={histories!r:.60}, expected a list of histories.")
-        self._check(k, exclude_seen)
+        check_options(k, exclude_seen, self.topk)
+        user = self._feed(state)
         rows, unread, unknown = [], [], []
         for number, history in enumerate(histories):
-            words = checked_tokens(history, number)
-            ids = self._look_up(words)
+            words, ids = self._known(history, number)
             rows.append(np.array([item for item in ids if item], np.int64))
             unread.append(set(words[: -len(ids)]) if exclude_seen and len(ids) < len(words) else ())
             unknown.append([word for word, item in zip(words[-len(ids) :], ids, strict=True) if not item])
-            if not len(rows[-1]):
-                what = f"none of its {len(words)} items is known" if words else "it is empty"
-                raise BundleError(
-                    f"history {number}: {what}, so there is nothing to go by; show popular items instead."
-                )
-        ids, scores = self._answers(rows, exclude_seen)
+        ids, scores = self._answers(rows, exclude_seen, user)
         return [
             Recommendations(islice(self._named(row, row_scores, left_out), k), skipped)
             for row, row_scores, left_out, skipped in zip(ids, scores, unread, unknown, strict=True)
@@ -174,7 +171,7 @@ class Recommender:
             ids int64 [B, k] and scores float32 [B, k], best first; id 0 with score -inf where the catalogue is too
             small. Equal scores come in the order of ids.
         """
-        self._check(k, exclude_seen)
+        check_options(k, exclude_seen, self.topk)
         if not is_list(histories):
             raise BundleError(f"histories={histories!r:.60}, expected a list of histories.")
         rows = [checked_ids(history, number, self.n_items) for number, history in enumerate(histories)]
@@ -183,12 +180,37 @@ class Recommender:
             # What lies beyond the maximum never reached the model, yet must not be recommended as unseen.
             if len(row) > self.max_length:
                 seen = row[: -self.max_length]
-                ids[number], scores[number] = _without(seen, ids[number], scores[number])
+                ids[number], scores[number] = without(seen, ids[number], scores[number])
         return ids[:, :k], scores[:, :k]
 
     # ------------------------------------------------------------------ the model
 
-    def _answers(self, rows: list[np.ndarray], exclude_seen: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _feed(self, state: UserState | None) -> UserFeed:
+        if state is None:
+            return no_user(self._user_size)
+        if not isinstance(state, UserState) or not self._user_size:
+            raise BundleError(f"state={state!r:.60}, expected one of `Recommender.state` of this bundle.")
+        return state.feed(self.manifest["files"][MODEL]["sha256"], self.tokens.find_all)
+
+    def _encode(self, session: Sequence[str | int]) -> tuple[list[str], np.ndarray]:
+        """Known tokens of a session and its representation [D]."""
+        words, ids = self._known(session)
+        item_seq = np.array([[item for item in ids if item]], np.int64)
+        known = [word for word, item in zip(words, self.tokens.find_all(words), strict=True) if item]
+        return known, encode(self._session, item_seq, self._user_size)[0]
+
+    def _known(self, history: Sequence[str | int], number: int = 0) -> tuple[list[str], list[int]]:
+        """Tokens of a history and the ids of the last of them; an error where none is known."""
+        words = checked_tokens(history, number)
+        ids = self._look_up(words)
+        if not any(ids):
+            what = f"none of its {len(words)} items is known" if words else "it is empty"
+            raise BundleError(f"history {number}: {what}, so there is nothing to go by; show popular items instead.")
+        return words, ids
+
+    def _answers(
+        self, rows: list[np.ndarray], exclude_seen: bool, user: UserFeed | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Ids and scores [B, K] of sessions of at most `max_length` ids, as many at once as fit into memory."""
         ids = np.zeros((len(rows), self.topk), np.int64)
         scores = np.zeros((len(rows), self.topk), np.float32)
@@ -199,8 +221,9 @@ class Recommender:
             for padded, row in zip(item_seq, some, strict=True):
                 padded[: len(row)] = row
             part = slice(start, start + len(some))
-            answer = run_model(self._session, item_seq, exclude_seen, self.n_items, self.topk)
-            ids[part], scores[part] = _without(self._withdrawn, *answer) if len(self._withdrawn) else answer
+            user = no_user(self._user_size) if user is None else user
+            answer = run_model(self._session, item_seq, exclude_seen, self.n_items, self.topk, user)
+            ids[part], scores[part] = without(self._withdrawn, *answer) if len(self._withdrawn) else answer
         return ids, scores
 
     def _look_up(self, words: list[str]) -> list[int]:
@@ -215,29 +238,8 @@ class Recommender:
         known = [place for place, item in enumerate(ids) if item]
         return ids[known[-self.max_length] :] if len(known) > self.max_length else ids
 
-    def _check(self, k: int, exclude_seen: bool) -> None:
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= self.topk:
-            raise BundleError(f"k={k!r:.60}, expected 1 to {self.topk}; for more, export with a larger --topk.")
-        if not isinstance(exclude_seen, (bool, np.bool_)):
-            raise BundleError(f"exclude_seen={exclude_seen!r:.60}, expected True or False.")
-
     def _named(self, ids: np.ndarray, scores: np.ndarray, left_out: Collection[str]) -> Iterator[Recommendation]:
         for item, score in zip(ids.tolist(), scores.tolist(), strict=True):
             if item and (token := self.tokens[item]) not in left_out:
                 title = self._titles[item] if self._titles else ""
                 yield Recommendation(token, score, title or None)
-
-
-def _without(left_out: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Moves items to the end of answers [.., K], as places that no item fills."""
-    is_out = np.isin(ids, left_out)
-    order = np.argsort(is_out, axis=-1, kind="stable")
-    is_out, ids, scores = (np.take_along_axis(values, order, -1) for values in (is_out, ids, scores))
-    return ids * ~is_out, np.where(is_out, -np.inf, scores)
-
-
-def _path(given: str | Path, name: str, what: str) -> Path:
-    try:
-        return Path(given)
-    except TypeError:
-        raise BundleError(f"{name}={given!r:.60}, expected the path of {what}.") from None

@@ -41,6 +41,7 @@ class Source:
         model: in eval mode, on the CPU, with `full_sort_predict`; one of ours or RecBole's.
         config: its configuration.
         test: test rows of its data set.
+        data: its rows for training, validation and test.
         tokens: raw token of each id of the bundle, [0] is padding.
         new_ids: int64 [N], the bundle's id of each of RecBole's ids.
         metrics: of the run's `result.json`, None where there is none.
@@ -49,18 +50,22 @@ class Source:
     model: Any
     config: Config
     test: SessionDataset
+    data: list[SessionDataset]
     tokens: list[str]
     new_ids: np.ndarray
     metrics: dict[str, Any] | None
 
 
-def load_source(path: Path, data_path: str | None = None, parts: Collection[str] = ()) -> Source:
+def load_source(
+    path: Path, data_path: str | None = None, parts: Collection[str] = (), in_seconds: bool = False
+) -> Source:
     """Rebuilds the model of a `best.pth` and the data set that it was trained on.
 
     Args:
         path: checkpoint of a run of ours, or of a RecBole model that scores by an item-embedding product.
         data_path: folder that holds the data set's folder, where it is not where the run found it.
         parts: parts of the user's own, as `module:Class`, that the checkpoint may name.
+        in_seconds: keep the times of the data as they are; RecBole makes them 0 to 1.
 
     Raises:
         UserError: an unreadable checkpoint, data that is missing or another than it was trained on, or a model that
@@ -68,6 +73,8 @@ def load_source(path: Path, data_path: str | None = None, parts: Collection[str]
     """
     state = _read(path)
     config = _rebuild_config(state, path, data_path, parts)
+    if in_seconds:
+        config["normalize_all"] = False
     data = _load_data(config)
     train, test = data[0], data[-1]
     if "items" in state and state["items"] != checkpoint.item_fingerprint(train):
@@ -84,7 +91,7 @@ def load_source(path: Path, data_path: str | None = None, parts: Collection[str]
     tokens = [""] * len(old_tokens)
     for old, new in enumerate(new_ids.tolist()):
         tokens[new] = old_tokens[old]
-    return Source(model, config, test, tokens, new_ids, _run_metrics(path))
+    return Source(model, config, test, data, tokens, new_ids, _run_metrics(path))
 
 
 def _read(path: Path) -> dict[str, Any]:
