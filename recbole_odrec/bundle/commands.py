@@ -61,7 +61,7 @@ def recommend(words: Sequence[str]) -> None:
         return
     state = None if options.state is None else read_state(options.state, recommender.state)
     answer = recommender.recommend(options.history, options.k, options.exclude_seen, state)
-    if state is not None:
+    if state is not None and options.state is not None:
         state.add(options.history)
         write_atomically(options.state, lambda file: file.write(state.to_bytes()))
     if answer.unknown:

@@ -16,7 +16,7 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.files import cannot_write, folder_beside
 
 MODULE = Path(__file__).parent / "module"
-_OF_THE_PAGE = ("bundle.js", "optional_input.js", "problem.js", "recommender.js")
+_OF_THE_PAGE = ("bundle.js", "optional_input.js", "problem.js", "recommender.js", "user_state.js")
 
 
 def write_module(bundle: Mapping[str, Path], output: Path) -> None:

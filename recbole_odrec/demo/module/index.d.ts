@@ -20,6 +20,18 @@ export interface Options {
   k?: number;
   /** Leave the items of the history out. */
   excludeSeen?: boolean;
+  /** What is known of the user from earlier sessions; not changed. */
+  state?: UserState | null;
+}
+
+/** What a device keeps of its user: at most 4 KB, never sent. */
+export interface UserState {
+  /** How many sessions it remembers. */
+  readonly sessions: number;
+  /** Forgets everything. */
+  clear(): void;
+  /** JSON, to be kept and given to `Recommender.state` later. */
+  toString(): string;
 }
 
 export interface Recommender {
@@ -31,6 +43,13 @@ export interface Recommender {
    * @throws {RangeError} no item of the history is known, or k is out of range
    */
   recommend(history: readonly (string | number)[], options?: Options): Promise<Answer>;
+  /**
+   * A state of a user of whom nothing is known, or the one that `toString` gave before.
+   * @throws {Error} another content, or a bundle that was exported without `--user_state`
+   */
+  state(content?: string | null): UserState;
+  /** Puts a session that is over into a state. */
+  remember(state: UserState, session: readonly (string | number)[]): Promise<void>;
 }
 
 /**

@@ -3,6 +3,7 @@
 import { readBundle } from "./bundle.js";
 import { FILES } from "./files.js";
 import { Recommender } from "./recommender.js";
+import { UserState } from "./user_state.js";
 
 /** Types and words of everything here: index.d.ts. */
 export async function load(ort, { wasm } = {}) {
@@ -13,33 +14,46 @@ export async function load(ort, { wasm } = {}) {
 class TokenRecommender {
   #tokens;
   #titles;
-  #idOf;
   #recommender;
 
   constructor({ manifest, tokens, titles }, recommender) {
     this.manifest = manifest;
     this.#tokens = tokens;
     this.#titles = titles;
-    this.#idOf = new Map(tokens.map((token, index) => [token, index + 1]));
     this.#recommender = recommender;
   }
 
-  async recommend(history, { k = Math.min(20, this.manifest.topk), excludeSeen = false } = {}) {
+  async recommend(history, { k = Math.min(20, this.manifest.topk), excludeSeen = false, state = null } = {}) {
     const { topk } = this.manifest;
     if (!(Number.isInteger(k) && k >= 1 && k <= topk)) throw new RangeError(`k=${k}, expected 1 to ${topk}`);
-    if (!Array.isArray(history)) throw new TypeError("history: expected a list of item tokens");
-    const words = history.map(String);
-    const ids = words.map((word) => this.#idOf.get(word)).filter(Boolean);
-    if (ids.length === 0) throw new RangeError("history: none of its items is known; show popular items instead");
-    const answer = await this.#recommender.recommend(ids, k, excludeSeen);
+    const { words, ids } = this.#known(history);
+    const answer = await this.#recommender.recommend(ids, k, excludeSeen, state);
     return {
       items: answer.ids.map((id, index) => ({
         item: this.#tokens[id - 1],
         score: answer.scores[index],
         title: this.#titles[id - 1] || null,
       })),
-      unknown: words.filter((word) => !this.#idOf.has(word)),
+      unknown: words.filter((word) => !this.#recommender.idOf(word)),
     };
+  }
+
+  state(content = null) {
+    if (!this.manifest.user_state) throw new Error("this bundle takes no state of a user: export it with --user_state");
+    return new UserState(this.manifest, content);
+  }
+
+  async remember(state, session) {
+    const { ids } = this.#known(session);
+    state.add(ids.map((id) => this.#tokens[id - 1]), await this.#recommender.encode(ids));
+  }
+
+  #known(history) {
+    if (!Array.isArray(history)) throw new TypeError("history: expected a list of item tokens");
+    const words = history.map(String);
+    const ids = words.map((word) => this.#recommender.idOf(word)).filter(Boolean);
+    if (ids.length === 0) throw new RangeError("history: none of its items is known; show popular items instead");
+    return { words, ids };
   }
 }
 

@@ -53,10 +53,18 @@ function parse(bytes) {
   if (!(Array.isArray(manifest.withdrawn ?? []) && (manifest.withdrawn ?? []).every(isItem))) {
     throw new Problem("damaged", "manifest.json: `withdrawn` is no list of item ids");
   }
+  if (!isUserState(manifest.user_state ?? { size: 1, vector_weight: 0, decay: 0, seen_weight: 0 })) {
+    throw new Problem("damaged", "manifest.json: `user_state` is none");
+  }
   if (!manifest.files?.["model.onnx"] || !manifest.files["items.txt"]) {
     throw new Problem("damaged", "manifest.json does not list model.onnx and items.txt");
   }
   return manifest;
+}
+
+function isUserState({ size, vector_weight, decay, seen_weight }) {
+  const isSize = Number.isInteger(size) && size >= 1 && size <= 512;
+  return isSize && [vector_weight, seen_weight].every(Number.isFinite) && decay >= 0 && decay <= 1;
 }
 
 /** Lines of a file with one for each item, as Python's `Lines` takes them. */

@@ -6,6 +6,7 @@ import { Downloads } from "./download.js";
 import { onRemove, showHistory } from "./history_list.js";
 import { onPick, showAnswer, showExamples } from "./item_rows.js";
 import { isByKeyboard } from "./keyboard.js";
+import { openMemory } from "./memory.js";
 import { keepForOffline } from "./offline.js";
 import { Problem, showProblem } from "./problem.js";
 import { Recommender } from "./recommender.js";
@@ -36,7 +37,7 @@ function showProgress(arrived, total) {
   element("progress-text").textContent = `${bytes(arrived)} of ${bytes(total)}`;
 }
 
-function start({ bundle, recommender }) {
+async function start({ bundle, recommender }) {
   const catalogue = new Catalogue(bundle.tokens, bundle.titles);
   const label = (id) => catalogue.label(id);
   const results = element("results");
@@ -44,12 +45,17 @@ function start({ bundle, recommender }) {
   let history = [];
   let turn = 0;
 
+  const failing = (work) => work.catch(showProblem);
+  const memory = await openMemory(recommender, bundle, () => failing(change([])));
+
   async function change(next) {
     history = next;
+    memory.note(history);
     const mine = ++turn;
     showHistory(history, label, recommender.maxLength);
     if (history.length === 0) return showAnswerArea("invitation");
-    const answer = await recommender.recommend(history, Math.min(TOP, recommender.topk), excludeSeen.checked);
+    const k = Math.min(TOP, recommender.topk);
+    const answer = await recommender.recommend(history, k, excludeSeen.checked, memory.state);
     if (mine !== turn) return; // a later click has asked again
     showAnswer(results, answer, label, new Set(history));
     showAnswerArea("results");
@@ -59,7 +65,6 @@ function start({ bundle, recommender }) {
     page.dataset.answers = mine;
   }
 
-  const failing = (work) => work.catch(showProblem);
   const add = (id) => failing(change([...history, id]));
   const remove = (index) => failing(change(history.filter((_, place) => place !== index)));
   makeSearchField(catalogue, { onPick: add, onBackspace: () => history.length && remove(history.length - 1) });
@@ -75,7 +80,7 @@ function start({ bundle, recommender }) {
   });
   excludeSeen.disabled = false;
   excludeSeen.addEventListener("change", () => failing(change(history)));
-  return recommender.favourites(EXAMPLES).then((ids) => showExamples(element("example-list"), ids, label));
+  showExamples(element("example-list"), await recommender.favourites(EXAMPLES), label);
 }
 
 function showAnswerArea(shown) {

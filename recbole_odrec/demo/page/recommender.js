@@ -10,13 +10,15 @@ export class Recommender {
   #ort;
   #session;
   #withdrawn;
+  #userSize;
+  #idOf;
 
   /**
    * @param {object} ort the module onnxruntime-web, or onnxruntime-node
    * @param {Uint8Array} [wasm] its WebAssembly, where it shall not fetch that itself
-   * @param {{manifest: object, model: Uint8Array}} bundle
+   * @param {{manifest: object, model: Uint8Array, tokens: string[]}} bundle
    */
-  static async create(ort, wasm, { manifest, model }) {
+  static async create(ort, wasm, { manifest, model, tokens = [] }) {
     if (wasm) ort.env.wasm.wasmBinary = wasm;
     ort.env.wasm.numThreads = 1; // threads would need headers that static hosts do not send
     ort.env.logLevel = "error";
@@ -29,7 +31,27 @@ export class Recommender {
     recommender.maxLength = manifest.max_length;
     recommender.topk = manifest.topk;
     recommender.#withdrawn = new Set(manifest.withdrawn);
+    recommender.#userSize = manifest.user_state?.size ?? 0;
+    recommender.#idOf = new Map(tokens.map((token, index) => [token, index + 1]));
     return recommender;
+  }
+
+  /** Id of a token, undefined for none of the items. */
+  idOf(token) {
+    return this.#idOf.get(token);
+  }
+
+  /**
+   * Representation of a session, for `UserState.add`.
+   * @param {number[]} history item ids, oldest first, at least one
+   * @returns {Promise<Float32Array>}
+   */
+  async encode(history) {
+    const { session } = await this.#session.run(this.#inputs([history.slice(-this.maxLength)], false, null));
+    if (session?.data.length !== this.#userSize || !session.data.every(Number.isFinite)) {
+      throw new Error("model.onnx gives sessions that cannot be");
+    }
+    return session.data;
   }
 
   /**
@@ -37,11 +59,12 @@ export class Recommender {
    * @param {number[]} history item ids, oldest first, at least one; the most recent `maxLength` count
    * @param {number} k 1 to the bundle's topk
    * @param {boolean} excludeSeen leave the items of the history out, those beyond `maxLength` too
+   * @param {import("./user_state.js").UserState | null} [state] what is known of the user
    * @returns {Promise<{ids: number[], scores: number[], ms: number}>} best first; shorter where too few are left
    */
-  async recommend(history, k, excludeSeen) {
+  async recommend(history, k, excludeSeen, state = null) {
     const started = performance.now();
-    const [answer] = await this.#run([history.slice(-this.maxLength)], excludeSeen);
+    const [answer] = await this.#run([history.slice(-this.maxLength)], excludeSeen, state);
     const beyond = new Set(excludeSeen ? history.slice(0, -this.maxLength) : []);
     const kept = answer.filter(([id]) => id !== 0 && !beyond.has(id)).slice(0, k);
     return { ids: kept.map(([id]) => id), scores: kept.map(([, score]) => score), ms: performance.now() - started };
@@ -62,15 +85,34 @@ export class Recommender {
     return best.slice(0, count).map(([id]) => id);
   }
 
-  /** [id, score] pairs [B][K] of sessions that fit into memory together; id 0 fills empty places. */
-  async #run(sessions, excludeSeen) {
+  /** What the model is given: sessions [B, L], padded with 0 on the right, and what is known of the user. */
+  #inputs(sessions, excludeSeen, state) {
+    const { Tensor } = this.#ort;
     const length = Math.max(...sessions.map((session) => session.length));
-    const itemSeq = new BigInt64Array(sessions.length * length); // [B, L], padded with 0 on the right
+    const itemSeq = new BigInt64Array(sessions.length * length);
     sessions.forEach((session, row) => session.forEach((id, i) => (itemSeq[row * length + i] = BigInt(id))));
-    const outputs = await this.#session.run({
-      item_seq: new this.#ort.Tensor("int64", itemSeq, [sessions.length, length]),
-      exclude_seen: new this.#ort.Tensor("bool", Uint8Array.of(excludeSeen), []),
-    });
+    const inputs = {
+      item_seq: new Tensor("int64", itemSeq, [sessions.length, length]),
+      exclude_seen: new Tensor("bool", Uint8Array.of(excludeSeen), []),
+    };
+    if (!this.#userSize) return inputs;
+    const { vector, items, scores } = state?.feed((token) => this.idOf(token)) ?? {
+      vector: new Float32Array(this.#userSize),
+      items: [],
+      scores: [],
+    };
+    const [ids, added] = [[0, ...items], [0, ...scores]]; // an item that is none: no tensor is empty
+    return {
+      ...inputs,
+      user_vector: new Tensor("float32", vector, [vector.length]),
+      user_items: new Tensor("int64", BigInt64Array.from(ids, BigInt), [ids.length]),
+      user_scores: new Tensor("float32", Float32Array.from(added), [added.length]),
+    };
+  }
+
+  /** [id, score] pairs [B][K] of sessions that fit into memory together; id 0 fills empty places. */
+  async #run(sessions, excludeSeen, state = null) {
+    const outputs = await this.#session.run(this.#inputs(sessions, excludeSeen, state));
     const shape = `${[sessions.length, this.topk]}`;
     if (["int64", "float32"].some((type, i) => type !== [outputs.item_ids, outputs.scores][i]?.type)) {
       throw new Error("model.onnx has other outputs than a bundle's model");
