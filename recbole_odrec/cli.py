@@ -24,6 +24,7 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec recommend --bundle BUNDLE ITEM [ITEM ...]
        recbole-odrec delta OLD_BUNDLE NEW_BUNDLE --output FILE
        recbole-odrec recommend --bundle OLD_BUNDLE --update FILE
+       recbole-odrec add-items --bundle BUNDLE --items SESSIONS [--output FILE]
        recbole-odrec withdraw --bundle BUNDLE --output NEW_BUNDLE ITEM [ITEM ...]
        recbole-odrec demo --bundle BUNDLE [--export FOLDER | --export-module FOLDER]
        recbole-odrec benchmark accuracy|train|data|interactions|device|user-state|updates|scale|browser [--help]
@@ -93,7 +94,7 @@ def recommend(words: Sequence[str]) -> None:
 
 
 def of_bundles(command: str, words: Sequence[str]) -> None:
-    """`delta` and `withdraw`: the next bundle of a device."""
+    """`delta`, `add-items` and `withdraw`: the next bundle of a device."""
     with _needs(command, "bundle"):
         from recbole_odrec.bundle import commands
 
@@ -165,6 +166,7 @@ _COMMANDS = {
     "export": export,
     "recommend": recommend,
     "delta": partial(of_bundles, "delta"),
+    "add-items": partial(of_bundles, "add-items"),
     "withdraw": partial(of_bundles, "withdraw"),
     "demo": demo,
     "benchmark": benchmark,

@@ -1,4 +1,4 @@
-"""`recbole-odrec export`, `recommend`, `delta` and `withdraw`: a bundle, what it is for, and the next one."""
+"""`recbole-odrec export`, `recommend`, `delta`, `add-items`, `withdraw`: a bundle, what it is for, the next one."""
 
 from __future__ import annotations
 
@@ -94,6 +94,21 @@ def withdraw(words: Sequence[str]) -> None:
     manifest = withdraw(**options)
     n_out = len(manifest["withdrawn"])
     sys.stdout.write(f"{n_out:,} of {manifest['n_items']:,} items withdrawn\n{options['output']}\n")
+
+
+def add_items(words: Sequence[str]) -> None:
+    """Prints how many items are new, and the bytes of each file."""
+    from recbole_odrec.bundle.add_items import add_items
+    from recbole_odrec.bundle.delta_maker import summarize_delta
+
+    parser = CommandParser("add-items", "Writes the delta to a bundle that knows new items too; nothing is trained.")
+    parser.add_argument("--bundle", required=True, type=Path, metavar="DIR", help="the bundle on the device")
+    sessions = "sessions that new items have appeared in, a line each, items apart by blanks, oldest first"
+    parser.add_argument("--items", required=True, type=Path, metavar="FILE", help=sessions)
+    parser.add_argument("--output", type=Path, default=Path("items.delta"), metavar="FILE", help="default: %(default)s")
+    options = vars(parser.parse_args(words))
+    header, new = add_items(**options)
+    sys.stdout.write(f"{len(new):,} new items\n{summarize_delta(header, options['output'])}\n")
 
 
 def _shown(text: str) -> str:

@@ -53,10 +53,12 @@ class StudentUpdate:
 
     def __init__(self, config: Config, student: SessionRecommender) -> None:
         self.path, self.budget = Path(config["update_from"]), int(config["update_budget"])
-        self.table, name = student.item_table, type(student.item_table).__name__
-        if not isinstance(self.table, ProductCodesEmbedding) or student.followers is not None:
+        table = student.item_table
+        if not isinstance(table, ProductCodesEmbedding) or student.followers is not None:
+            name = type(table).__name__
             what = f"{name}, every number of which moves" if student.followers is None else "n_followers"
             raise UserError(f"update_from={str(self.path)!r} moves codes alone, not {what}: table=codes n_followers=0.")
+        self.table: ProductCodesEmbedding = table
         if n_processes() > 1:
             raise UserError(f"update_from={str(self.path)!r} trains in one process: start it without torchrun.")
         require(self.table.move_codes_every > 0, "move_codes_every", 0, "at least 1 with update_from, such as 20")

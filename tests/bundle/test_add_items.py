@@ -1,0 +1,151 @@
+"""Items that training never saw: codes from their sessions, everything else as it was."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_odrec.bundle import Recommender
+from recbole_odrec.bundle.add_items import cases, fitted, nearest, read_sessions
+from recbole_odrec.bundle.codes_model import CodesModel
+from recbole_odrec.bundle.export import export_bundle
+from recbole_odrec.bundle.manifest import read_manifest, write_manifest
+from recbole_odrec.cli import main
+from recbole_odrec.errors import UserError
+from tests.conftest import film_sessions
+
+
+@pytest.fixture(scope="session")
+def bundle(train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student of codes in int8."""
+    folder = tmp_path_factory.mktemp("codes") / "bundle"
+    checkpoint = train("ODRec", table="codes", init_from_teacher=True, seed=1)["phases"]["student"]["checkpoint"]
+    export_bundle(checkpoint, folder, "int8", max_ndcg_loss=1.0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(bundle: Path) -> CodesModel:
+    return CodesModel(bundle / "model.onnx", read_manifest(bundle)["max_length"])
+
+
+# ---------------------------------------------------------------------- the model's parts
+
+
+def test_a_session_times_a_row_is_the_score(bundle: Path, model: CodesModel) -> None:
+    histories = [[5, 17, 30], [9], list(range(1, 41))]  # the last longer than the model reads
+    ids, scores = Recommender(bundle).recommend_ids(histories, 20)
+    products = np.einsum("bd,bkd->bk", model.sessions(histories), model.rows[ids])
+    np.testing.assert_allclose(products, scores, rtol=1e-4, atol=1e-5)
+
+
+def test_the_grown_model_adds_its_items_and_changes_no_other_score(bundle: Path, model: CodesModel, tmp_path) -> None:
+    history, n_items = [5, 17, 30], read_manifest(bundle)["n_items"]
+    ids, scores = Recommender(bundle).recommend_ids([history], 20)
+    twin = model.codes[:, ids[0, 2]]  # the same codes as the third of the answer, and the worst there are
+    query = model.sessions([history])[0]
+    worst = np.einsum("mw,mkw->mk", query.reshape(len(model.books), -1), model.books).argmin(1)
+    folder = Path(shutil.copytree(bundle, tmp_path / "grown"))
+    (folder / "model.onnx").write_bytes(model.grown(np.stack([twin, worst])))
+    (folder / "items.txt").write_bytes((bundle / "items.txt").read_bytes() + b"one\ntwo\n")
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, {**read_manifest(bundle), "n_items": n_items + 2})
+    now, of_now = Recommender(folder).recommend_ids([history], 20)
+    assert now[0, :5].tolist() == [*ids[0, :3], n_items + 1, ids[0, 3]]
+    assert of_now[0, 3] == of_now[0, 2] == scores[0, 2]
+    np.testing.assert_array_equal(np.delete(now[0], 3), ids[0, :19])
+    np.testing.assert_array_equal(np.delete(of_now[0], 3), scores[0, :19])
+    read_as_history = CodesModel(folder / "model.onnx", 20).sessions([[n_items + 1]])
+    np.testing.assert_array_equal(read_as_history, model.sessions([[ids[0, 2]]]))
+
+
+# ---------------------------------------------------------------------- what an item gets
+
+
+def test_cases_of_new_and_of_known_items() -> None:
+    sessions = [["a", "new", "b"], ["new", "b", "c"], ["other"], ["a", "new", "new"], ["a", "b"]]
+    ids = [[1, 0, 2], [0, 2, 3], [0], [1, 0, 0], [1, 2]]
+    new, of_new, of_known = cases(sessions, ids, 10)
+    assert new == ["new"]  # nothing known stands beside the other one
+    assert of_new == [([1], 11), ([2, 3], 11), ([1], 11)]  # once a session
+    assert of_known == [([1], 2), ([2], 3), ([1], 2)]
+
+
+def test_a_new_item_gets_the_codes_next_to_what_known_items_say() -> None:
+    """Rows are a linear map of the mean session before them: a new item's is found exactly, and rounded to codes."""
+    drawn = np.random.default_rng(0)
+    vectors, turn = drawn.standard_normal((300, 8)), drawn.standard_normal((8, 8))
+
+    class Known:
+        books = drawn.standard_normal((4, 16, 2))
+        rows = np.concatenate([np.zeros((1, 8)), vectors[:200] @ turn])
+
+        def sessions(self, histories: list[list[int]]) -> np.ndarray:
+            return vectors[[history[0] for history in histories]]
+
+    of_known = [([item - 1], item) for item in range(1, 201)]
+    of_new = [([250], 201), ([251], 201), ([252], 202)]
+    codes = fitted(Known(), of_new, of_known, 200, 2)  # pyright: ignore[reportArgumentType]
+    wanted = np.stack([(vectors[250] + vectors[251]) / 2, vectors[252]]) @ turn
+    distances = ((wanted.reshape(2, 4, 1, 2) - Known.books) ** 2).sum(3)
+    np.testing.assert_array_equal(codes, distances.argmin(2))
+    np.testing.assert_array_equal(nearest(wanted, Known.books), distances.argmin(2))
+    assert codes.dtype == np.uint8
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def test_the_delta_makes_a_device_know_the_new_items_and_nothing_else_move(bundle: Path, tmp_path, capsys) -> None:
+    """Every other session has `launched` where it had film 50."""
+    lines = []
+    for number, session in enumerate([*film_sessions().values()][:140]):
+        lines.append(" ".join("launched" if item == "50" and number % 2 else item for item in session))
+    Path("sessions.txt").write_text("\n".join(lines) + "\n")
+    assert main(["add-items", f"--bundle={bundle}", "--items=sessions.txt", "--output=new.delta"]) == 0
+    n_new = int(capsys.readouterr().out.split()[0])
+    assert 5 < n_new < 100  # films that the first 120 users have not had, too
+    device = Path(shutil.copytree(bundle, tmp_path / "device" / "bundle"))
+    before = Recommender(device)
+    known = before.recommend(["50", "172", "1"], k=10)
+    assert main(["recommend", f"--bundle={device}", "--update=new.delta", "launched"]) == 0
+    recommender = Recommender(device)
+    assert recommender.n_items == before.n_items + n_new
+    assert recommender.tokens.find("50") == before.tokens.find("50")
+    assert recommender.recommend(["launched"]).unknown == ()
+    scores = {item: score for item, score, _ in recommender.recommend(["50", "172", "1"], k=20)}
+    assert all(scores[item] == score for item, score, _ in known if item in scores)  # no other score moves
+
+
+def test_a_file_of_whole_sessions_is_read_too() -> None:
+    Path("one.inter").write_text("session_id:token\titem_id_list:token_seq\n1\ta b\n2\tc\n")
+    assert [*read_sessions(Path("one.inter"))] == [["a", "b"], ["c"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("5 17\n", "has no item that BUNDLE does not know beside one that it knows: nothing to add."),
+        ("new\n", "has no item that BUNDLE does not know beside one that it knows: nothing to add."),
+        ("5 new\n", "no known item follows another one in these sessions"),
+        ("5 new\n\n", "sessions.txt, line 2: '', expected items of a session, apart by blanks."),
+        ("user_id:token\titem_id:token\n1\t5\n", "names no list of items (:token_seq)"),
+        (None, "sessions.txt cannot be read (No such file or directory), expected sessions, a line each."),
+    ],
+)
+def test_bad_input_is_one_line(bundle: Path, content: str | None, line: str, capsys) -> None:
+    if content is not None:
+        Path("sessions.txt").write_text(content)
+    assert main(["add-items", f"--bundle={bundle}", "--items=sessions.txt"]) == 2
+    told = capsys.readouterr().err
+    assert line.replace("BUNDLE", str(bundle)) in told
+    assert told.count("\n") == 1
+    assert not Path("items.delta").exists()
+
+
+def test_a_bundle_of_another_table_is_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(UserError, match="student of table=codes n_followers=0 alone"):
+        CodesModel(tiny_bundle / "model.onnx", 20)
