@@ -15,7 +15,7 @@ from recbole_odrec.bundle import BundleError, Recommender
 from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.bundle.manifest import MANIFEST, read_manifest, write_manifest
 from recbole_odrec.bundle.source import load_source
-from recbole_odrec.bundle.user_weights import UserCase, UserWeights, cutter, ndcg_of, user_cases
+from recbole_odrec.bundle.user_weights import UserCase, UserWeights, cutter, learn_user_weights, ndcg_of, user_cases
 from recbole_odrec.cli import main
 from recbole_odrec.errors import UserError
 
@@ -216,6 +216,26 @@ def test_export_learns_weights_that_its_bundle_then_uses(odrec_run) -> None:
         own = [rank for rank, (item, _, _) in enumerate(answer) if item == tokens[target]]
         found.append(1 / np.log2(own[0] + 2) if own else 0.0)
     assert np.mean(found) == pytest.approx(after)
+
+
+def test_of_weights_that_cannot_be_told_apart_the_smallest_is_taken(odrec_run, monkeypatch) -> None:
+    """Of the vector; of what was seen the best. A gain of every case has no error, one of a few has a large one."""
+    source = load_source(Path(odrec_run["phases"]["student"]["checkpoint"]), in_seconds=True)
+    seen = {0.0: 0.1, -1.0: 0.2, -4.0: 0.3, -16.0: 0.3, -64.0: 0.2, 1.0: 0.0, 4.0: 0.0}
+    for noise, weight, decay in ((0.0, 0.35, 0.9), (0.2, 0.1, 1.0), (5.0, 0.0, 1.0)):
+
+        def given(source, cases, choices, noise=noise):
+            rows = np.array([seen[choice.seen_weight] for choice in choices])[:, None] + np.zeros((1, len(cases)))
+            swing = noise * (-1.0) ** np.arange(len(cases) // 2 * 2)
+            for row, (vector, of_decay, _) in zip(rows, choices, strict=True):
+                row += {0.0: 0, 0.05: 0.01, 0.1: 0.1, 0.2: 0.12, 0.35: 0.15, 0.5: 0.02}[vector]
+                row += 0.01 if of_decay == (0.9 if vector == 0.35 else 1.0) and vector else 0
+                row[: len(swing)] += swing if vector == 0.35 else 0
+            return rows
+
+        monkeypatch.setattr("recbole_odrec.bundle.user_weights.ndcg_of", given)
+        learnt = learn_user_weights(source, "30m")
+        assert (learnt["seen_weight"], learnt["vector_weight"], learnt["decay"]) == (-4.0, weight, decay), noise
 
 
 def test_weights_of_a_user_move_scores_in_pytorch_as_said(odrec_run) -> None:
