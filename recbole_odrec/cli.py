@@ -148,6 +148,7 @@ _BENCHMARKS = {
     "interactions": ("interactions", "parquet"),
     "device": ("device_command", "bundle"),
     "updates": ("updates", "bundle"),
+    "new-items": ("new_items", "bundle"),
     "user-state": ("user_state", "bundle"),
     "scale": ("scale_command", "plots"),
     "browser": ("browser_command", "browser"),

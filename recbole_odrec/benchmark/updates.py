@@ -7,7 +7,7 @@ a teacher and a student are trained on all sessions so far, and every bundle ans
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,15 @@ from recbole_odrec.bundle import Recommender
 from recbole_odrec.bundle.delta_maker import write_delta
 from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.errors import UserError
-from recbole_odrec.files import write_atomically, write_json
+from recbole_odrec.files import write_json, write_text
 from recbole_odrec.quick_start import run
 from recbole_odrec.result import versions
 
 _NAME, _K, _AT_ONCE = "slices", 20, 512
 _CHECKED = 1000  # sessions that validation and export look at
-# The first of the recipe for RetailRocket alone: one kind of teacher takes half the time.
+# The recipe's first teacher alone, and narrow: a run of minutes on a core.
 _TEACHER = {"model": "SASRecTeacher", "repeat_scores": False, "normalize_items": True, "table_dropout_prob": 0.2}
+_SETTINGS = {"recipe": "retailrocket", "hidden_size": 64, "compression_rate": 14, "teachers": [_TEACHER]}
 _OF_UPDATES = {"epochs": 1, "learning_rate": 0.004}  # codes alone move, from where they are
 
 
@@ -39,30 +40,21 @@ def command(words: Sequence[str]) -> None:
     parser.add_argument("--base", type=float, default=0.8, help="share before the first update (default 0.8)")
     parser.add_argument("--updates", type=int, default=3, help="how many (default 3)")
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.1, 0.05], help="shares of the bundle's bytes")
-    parser.add_argument("--recipe", default="retailrocket")
-    parser.add_argument("--hidden_size", type=int, default=64)
-    parser.add_argument("--compression_rate", type=float, default=14)
     parser.add_argument("--folder", type=Path, default=Path("updates"), help="for runs; what is there is not run again")
     parser.add_argument("--output", type=Path, default=Path("results/updates.json"))
     asked = parser.parse_args(words)
     if not (0 < asked.base < 1 and asked.updates >= 1 and all(0 < budget < 1 for budget in asked.budgets)):
         raise UserError("--base and --budgets are shares between 0 and 1, --updates at least 1.")
     slices = cut(read(asked.sessions, asked.newest, asked.occurrences), asked.base, asked.updates)
-    settings = {"recipe": asked.recipe, "hidden_size": asked.hidden_size, "compression_rate": asked.compression_rate}
-    settings["teachers"] = [_TEACHER]
-    rows = measure(slices, asked.budgets, settings, asked.folder)
-    known = set().union(*slices[0])
-    told = {
-        "command": " ".join(["recbole-odrec", "benchmark", "updates", *words]),
-        **{"machine": machine(), "versions": versions()},
-        "sessions": [len(part) for part in slices],
-        "items": len(known),
-        "rows": rows,
-    }
-    write_json(asked.output, told)
-    text = table(rows)
-    write_atomically(asked.output.with_suffix(".md"), lambda file: file.write(_page(told, text).encode()))
-    sys.stdout.write(f"{text}{asked.output}\n")
+    told = {"command": " ".join(["recbole-odrec", "benchmark", "updates", *words]), "machine": machine()}
+    told |= {"versions": versions(), "sessions": [len(part) for part in slices]}
+    rows: list[dict[str, Any]] = []
+    for of_update in measure(slices, asked.budgets, asked.folder):
+        rows += of_update  # written update by update: a run takes long
+        write_json(asked.output, {**told, "rows": rows})
+        page = f"# Updates over time\n\n`{told['command']}`\n\n{table(rows)}"
+        write_text(asked.output.with_suffix(".md"), page)
+    sys.stdout.write(f"{table(rows)}{asked.output}\n")
 
 
 # ---------------------------------------------------------------------- data
@@ -103,55 +95,47 @@ def _write_data(folder: Path, sessions: list[list[str]], newest: list[list[str]]
 
 
 def measure(
-    slices: list[list[list[str]]], budgets: Sequence[float], settings: Mapping[str, Any], folder: Path
-) -> list[dict[str, Any]]:
-    """A row for each update and way to make it: bytes of bundle and delta, NDCG@20 on the next slice."""
-    rows: list[dict[str, Any]] = []
-    base = _student(slices, 0, "base", settings, folder)
-    before = dict.fromkeys(("retrained", *map(_named, budgets)), base)
+    slices: Sequence[list[list[str]]], budgets: Sequence[float], folder: Path
+) -> Iterator[list[dict[str, Any]]]:
+    """For each update, a row for each way to make it: bytes of bundle and delta, NDCG@20 on the next slice."""
+    base, shares = trained(slices[:1], folder), {_named(budget): budget for budget in budgets}
+    before = dict.fromkeys(("retrained", *shares), base)
     whole = sum(path.stat().st_size for path in (base / "bundle").iterdir())
     for update in range(1, len(slices) - 1):
         cases = slices[update + 1]
-        rows.append({"update": update, "way": "stale", "bytes": 0, **_accuracy(base / "bundle", cases, slices, update)})
-        for name in before:
-            given = dict(settings)
-            if name != "retrained":
-                share = budgets[[*map(_named, budgets)].index(name)]
-                given |= {
-                    **_OF_UPDATES,
-                    "update_from": str(before[name] / "best.pth"),
-                    "update_budget": int(share * whole),
-                }
-            student = _student(slices, update, name, given, folder)
-            delta = student / "delta"
-            header = write_delta(before[name] / "bundle", student / "bundle", delta)
-            rows.append(
-                {
-                    **{"update": update, "way": name, "bytes": delta.stat().st_size},
-                    "bundle_bytes": sum(entry["bytes"] for entry in header["files"].values()),
-                    "teacher_bytes": int((student / "teacher_bytes").read_text()),
-                    **_accuracy(student / "bundle", cases, slices, update),
-                }
-            )
+        rows = [{"update": update, "way": "stale", "bytes": 0, **_accuracy(base / "bundle", cases, slices, update)}]
+        for name, last in before.items():
+            given: dict[str, Any] = {}
+            if name in shares:
+                given = {**_OF_UPDATES, "update_budget": int(shares[name] * whole)}
+                given["update_from"] = str(last / "best.pth")
+            student = trained(slices[: update + 1], folder, name, given)
+            header = write_delta(last / "bundle", student / "bundle", student / "delta")
+            row = {"update": update, "way": name, "bytes": (student / "delta").stat().st_size}
+            row["bundle_bytes"] = sum(entry["bytes"] for entry in header["files"].values())
+            row["teacher_table_bytes"] = int((student / "teacher_bytes").read_text())
+            rows.append({**row, **_accuracy(student / "bundle", cases, slices, update)})
             before[name] = student
-            sys.stderr.write(f"{rows[-1]}\n")
-    return rows
+        yield rows
 
 
 def _named(budget: float) -> str:
     return f"budget {100 * budget:g} %"
 
 
-def _student(slices: list, update: int, name: str, settings: Mapping[str, Any], folder: Path) -> Path:
-    """Folder with checkpoint and int8 bundle of a student of all sessions so far; trained where it is not there."""
+def trained(
+    slices: Sequence[list[list[str]]], folder: Path, name: str = "base", differs: Mapping[str, Any] | None = None
+) -> Path:
+    """Folder with checkpoint and int8 bundle of a student of these sessions; trained where it is not there."""
+    update = len(slices) - 1
     place, data = folder / f"{update}-{name.replace(' ', '-')}", folder / f"data-{update}"
     if (place / "bundle").exists():
         return place
-    _write_data(data, [session for part in slices[: update + 1] for session in part], slices[update][-_CHECKED:])
+    _write_data(data, [session for part in slices for session in part], slices[-1][-_CHECKED:])
     values = {
         **{"data_path": str(data), "benchmark_filename": ["train", "valid", "test"], "USER_ID_FIELD": "session_id"},
         **{"MAX_ITEM_LIST_LENGTH": 50, "checkpoint_dir": str(folder / "saved"), "show_progress": False},
-        **settings,
+        **{**_SETTINGS, **(differs or {})},
     }
     result = run("ODRec", _NAME, config_dict=values)
     phases = result["phases"]
@@ -163,29 +147,35 @@ def _student(slices: list, update: int, name: str, settings: Mapping[str, Any], 
     return place
 
 
-def _accuracy(bundle: Path, sessions: list[list[str]], slices: list, update: int) -> dict[str, float]:
-    """NDCG@20 over the cases of a slice, and over those whose target came with the newest update alone.
+def answered(bundle: Path, sessions: Sequence[list[str]]) -> tuple[list[str], np.ndarray]:
+    """Every case's target and what it adds to NDCG@20.
 
     A target that a bundle does not know is missed, and so is a case of a history that it does not know at all.
     """
     recommender = Recommender(bundle)
-    ids = [recommender.tokens.find_all(session) for session in sessions]
-    cases = [(found[:end], found[end], session[end]) for found, session in zip(ids, sessions, strict=True)
-             for end in range(1, len(found))]  # fmt: skip
+    cases = []
+    for session in sessions:
+        found = recommender.tokens.find_all(session)
+        cases += [([item for item in found[:end] if item], found[end], session[end]) for end in range(1, len(found))]
     gains = np.zeros(len(cases))
-    asked = [place for place, (history, target, _) in enumerate(cases) if target and any(history)]
+    asked = [place for place, (history, target, _) in enumerate(cases) if target and history]
     for start in range(0, len(asked), _AT_ONCE):
         part = asked[start : start + _AT_ONCE]
-        histories = [[item for item in cases[place][0] if item] for place in part]
-        found, _ = recommender.recommend_ids(histories, _K)
+        found, _ = recommender.recommend_ids([cases[place][0] for place in part], _K)
         hits = found == np.array([cases[place][1] for place in part])[:, None]
         gains[part] = (hits / np.log2(np.arange(2, _K + 2))).sum(1)
+    return [item for _, _, item in cases], gains
+
+
+def _accuracy(bundle: Path, sessions: list[list[str]], slices: Sequence, update: int) -> dict[str, float]:
+    """NDCG@20 over the cases of a slice, and over those whose target came with the newest update alone."""
+    targets, gains = answered(bundle, sessions)
     old = set().union(*(set(session) for part in slices[:update] for session in part))
-    is_new = np.array([item not in old for _, _, item in cases])
+    is_new = np.array([item not in old for item in targets])
     return {
         "ndcg@20": float(gains.mean()),
         "ndcg@20 of new targets": float(gains[is_new].mean()) if is_new.any() else 0.0,
-        "cases": len(cases),
+        "cases": len(targets),
         "share of new targets": float(is_new.mean()),
     }
 
@@ -203,7 +193,3 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells += [f"{100 * row['ndcg@20']:.2f}", f"{row['ndcg@20'] / best:.3f}"]
         lines.append(f"| {' | '.join(map(str, cells))} | {100 * row['ndcg@20 of new targets']:.2f} |")
     return "\n".join(lines) + "\n"
-
-
-def _page(told: Mapping[str, Any], text: str) -> str:
-    return f"# Updates over time\n\n`{told['command']}`\n\n{text}"

@@ -1,0 +1,72 @@
+"""Updates over time and items added without training, on a few sessions: rows, and what they are measured against."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_odrec.benchmark import new_items, updates
+from recbole_odrec.bundle import Recommender
+from recbole_odrec.cli import main
+from recbole_odrec.errors import UserError
+from tests.conftest import film_sessions
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of seconds."""
+    small = {"hidden_size": 16, "compression_rate": 2, "epochs": 1, "train_batch_size": 1024}
+    monkeypatch.setattr(updates, "_SETTINGS", {**updates._SETTINGS, **small})
+    Path("films.txt").write_text(
+        "".join(f"{' '.join(session[:10])}\n" for session in [*film_sessions().values()][:400])
+    )
+
+
+def test_gains_are_those_of_the_target_s_place(tiny_bundle: Path) -> None:
+    answer = [item for item, _, _ in Recommender(tiny_bundle).recommend(["5", "17"], k=10)]
+    sessions = [["5", "17", answer[0]], ["5", "17", answer[2]], ["nobody", "5"], ["5", "nobody"]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(updates, "_K", 10)
+        targets, gains = updates.answered(tiny_bundle, sessions)
+    assert targets == ["17", answer[0], "17", answer[2], "5", "nobody"]
+    assert gains[[1, 3, 4, 5]].tolist() == [1, 1 / np.log2(4), 0, 0]
+
+
+def test_slices_follow_one_another_and_items_that_are_rare_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "s.txt").write_text("".join(f"a b {'c' if number % 5 else 'd'}\n" for number in range(20)) + "a x\n")
+    sessions = updates.read(tmp_path / "s.txt", 21, 4)
+    assert len(sessions) == 20  # of the last one a single item is left
+    parts = updates.cut(sessions, 0.5, 3)
+    assert [len(part) for part in parts] == [10, 2, 3, 3, 2]
+    assert [session for part in parts for session in part] == sessions
+    with pytest.raises(UserError, match="20 sessions are too few for 30 updates"):
+        updates.cut(sessions, 0.5, 30)
+
+
+def test_updates_over_time(quick, capsys) -> None:
+    words = ["--sessions=films.txt", "--updates=1", "--budgets=0.3", "--output=out/updates.json"]
+    assert main(["benchmark", "updates", *words]) == 0
+    told = json.loads(Path("out/updates.json").read_text())
+    stale, full, bounded = told["rows"]
+    assert [row["way"] for row in told["rows"]] == ["stale", "retrained", "budget 30 %"]
+    assert bounded["bytes"] <= 0.3 * full["bundle_bytes"] * 1.02 < full["bytes"]
+    assert stale["cases"] == full["cases"] == bounded["cases"] > 200
+    text = Path("out/updates.md").read_text()
+    assert f"| 1 | retrained | {full['bytes']:,} |" in text
+    assert "| 1.000 |" in text
+    assert capsys.readouterr().out.endswith("out/updates.json\n")
+    assert main(["benchmark", "updates", *words, "--base=2"]) == 2
+
+
+def test_new_items_without_training(quick, monkeypatch) -> None:
+    monkeypatch.setattr(new_items, "_SEEN", (5,))
+    monkeypatch.setattr(new_items, "_OFTEN", 15)
+    assert main(["benchmark", "new-items", "--sessions=films.txt", "--items=10", "--output=out/new-items.json"]) == 0
+    before, after = json.loads(Path("out/new-items.json").read_text())["rows"]
+    assert (before["recall@20 of new"], before["sessions seen"], after["sessions seen"]) == (0, 0, 5)
+    assert before["new cases"] == after["new cases"] > 5
+    assert 500 < after["bytes"] < 10_000
+    assert "| 5 | " in Path("out/new-items.md").read_text()
