@@ -22,6 +22,13 @@ def summarize_export(manifest: dict[str, Any], output: str | Path) -> str:
             f"difference {parity['largest_score_difference']:.1e}, NDCG@{min(10, parity['k'])} "
             f"{parity['ndcg_pytorch']:.4f} -> {parity['ndcg_bundle']:.4f}"
         )
+    if user := manifest.get("user_state"):
+        before, after = (user["valid"][name] for name in ("ndcg@20", "ndcg@20_with_state"))
+        lines.append(
+            f"user state, sessions by {user['sessions']}: vector_weight {user['vector_weight']:g}, decay "
+            f"{user['decay']:g}, seen_weight {user['seen_weight']:g}; NDCG@20 {before:.4f} -> {after:.4f} on "
+            f"{user['valid']['cases']} validation cases with an earlier session"
+        )
     sizes = {name: entry["bytes"] for name, entry in manifest["files"].items()}
     listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
     lines.append(f"{sum(sizes.values()):,} bytes beside the manifest: {listed}")

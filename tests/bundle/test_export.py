@@ -131,8 +131,8 @@ def test_titles_come_from_the_item_file(odrec_run, small_data: Path, tmp_path: P
 def test_a_graph_that_differs_is_never_written(odrec_run, monkeypatch, capsys) -> None:
     build = export._build
 
-    def build_wrong(model, topk, precision):
-        wrong = build(model, topk, precision)
+    def build_wrong(*arguments):
+        wrong = build(*arguments)
         for tensor in wrong.graph.initializer:
             if tensor.name == "core_0":
                 values = np.frombuffer(tensor.raw_data, np.float32).copy()

@@ -15,6 +15,7 @@ from recbole_odrec.bundle import BundleError, Recommender
 from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.bundle.manifest import MANIFEST, read_manifest, write_manifest
 from recbole_odrec.bundle.source import load_source
+from recbole_odrec.bundle.summary import summarize_export
 from recbole_odrec.bundle.user_weights import UserCase, UserWeights, cutter, learn_user_weights, ndcg_of, user_cases
 from recbole_odrec.cli import main
 from recbole_odrec.errors import UserError
@@ -205,6 +206,8 @@ def test_export_learns_weights_that_its_bundle_then_uses(odrec_run) -> None:
     chosen = UserWeights(*(weights[name] for name in UserWeights._fields))
     before, after = ndcg_of(source, cases, [UserWeights(), chosen]).mean(1)
     assert (before, after) == pytest.approx([weights["valid"][name] for name in ("ndcg@20", "ndcg@20_with_state")])
+    told = f"NDCG@20 {before:.4f} -> {after:.4f} on {len(cases)} validation cases with an earlier session"
+    assert f"seen_weight {chosen.seen_weight:g}; {told}" in summarize_export(manifest, "out")
     recommender = Recommender("out")
     tokens = source.test.field2id_token["item_id"]
     found = []
