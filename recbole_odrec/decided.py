@@ -8,8 +8,35 @@ from typing import Any
 
 from recbole.config import Config
 
+from recbole_odrec.data.session_rows import StreamedRows
 from recbole_odrec.errors import InfeasibleRateError
+from recbole_odrec.trainer.follower_gain import check_gain, chooses_gain
 from recbole_odrec.trainer.student_update import rate_of_checkpoint
+
+
+def decide_followers(config: Config, dataset: Any, valid_data: Any) -> None:
+    """No followers where nobody asked for them and they cannot be counted, or their gain not chosen.
+
+    Args:
+        config: of the run; changed.
+        dataset: its training part.
+        valid_data: its validation cases.
+
+    Raises:
+        UserError: followers, and no validation cases to choose `follower_gain=auto` on.
+    """
+    config["decided"] = {}
+    if not config["n_followers"]:
+        return
+    reason = ""
+    if isinstance(dataset.inter_feat, StreamedRows):
+        reason = "training cases are streamed, and counting them needs all"
+    elif not valid_data and not config["refit_epochs"] and chooses_gain(config):
+        reason = "there are no validation cases to choose follower_gain on"
+    if reason and "n_followers" not in config.external_config_dict:
+        config["decided"] = {"n_followers": f"0, not {config['n_followers']}: {reason}"}
+        config["n_followers"] = 0
+    check_gain(config, valid_data)
 
 
 def build_student(config: Config, build: Callable[[], Any]) -> Any:
@@ -24,14 +51,15 @@ def build_student(config: Config, build: Callable[[], Any]) -> Any:
     Raises:
         UserError: no such model; also a rate that was asked for and cannot be had.
     """
-    config["decided"] = {}
+    decided = config["decided"] or {}
     try:
         student = build()
         rate = rate_of_checkpoint(config, student)
         if rate is None:
             return student
         config["compression_rate"] = rate
-        config["decided"] = {"compression_rate": f"{rate:.4g}, with which rows have the codes of update_from"}
+        reason = f"{rate:.4g}, with which rows have the codes of update_from"
+        config["decided"] = {**decided, "compression_rate": reason}
         return build()
     except InfeasibleRateError as error:
         if "compression_rate" in config.external_config_dict:
@@ -39,5 +67,5 @@ def build_student(config: Config, build: Callable[[], Any]) -> Any:
         asked, highest = config["compression_rate"], floor(10 * error.highest) / 10
         config["compression_rate"] = highest
         reason = f"{highest:g}, the highest that this catalogue can have; {asked:g} is the default"
-        config["decided"] = {"compression_rate": reason}
+        config["decided"] = {**decided, "compression_rate": reason}
         return build()

@@ -18,7 +18,7 @@ from recbole_odrec.data.preparation import prepare
 from recbole_odrec.data.session_dataset import refuse_streamed
 from recbole_odrec.data.shared_data import check_shares
 from recbole_odrec.data.window_loader import SessionWindowLoader
-from recbole_odrec.decided import build_student
+from recbole_odrec.decided import build_student, decide_followers
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_writable, remove_temporary, writing_below
 from recbole_odrec.model.adapter import ProductTeacher
@@ -33,7 +33,6 @@ from recbole_odrec.run_folder import find_unfinished, identify, new_run_folder
 from recbole_odrec.trainer.checkpoint import exists, plain_config
 from recbole_odrec.trainer.counting import trainer_of
 from recbole_odrec.trainer.distillation import DistillationTrainer
-from recbole_odrec.trainer.follower_gain import check_gain
 from recbole_odrec.trainer.objectives import check_embeddings, needs_teacher
 from recbole_odrec.trainer.phase_log import phase_log
 from recbole_odrec.trainer.start import check_start
@@ -106,7 +105,7 @@ def _run_ours(
     """A run of our models in this folder, or in a new one."""
     with agreed():
         train_data, valid_data, test_data = _prepare_data(config, tests)
-        check_gain(config, valid_data)
+        decide_followers(config, train_data._dataset, valid_data)
     check_shares(train_data, valid_data, test_data)
     teachers = _check_models(config, train_data, valid_data, test_data)
     # Only now, with all input checked, does the run write anything.

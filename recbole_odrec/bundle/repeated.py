@@ -39,7 +39,6 @@ def follower_scores(graph: Graph, followers: FollowerScores, table: ItemTable, i
     every_item = torch.arange(table.n_items, device=followers.items.device)
     items_of = table.columns_of(every_item).argsort()  # the item of each column
     ids = table.columns_of(followers.items[items_of].long())
-    stored = graph.weight("followers.ids", array(ids).astype(np.uint16 if followers.id_bytes == 2 else np.int32))
     strengths = graph.weight("followers.strengths", array(followers.strengths[items_of]))
     last = last_position(graph, graph.op("Cast", graph.op("Greater", item_seq, graph.const(0)), to=INT64))
     gains = graph.weight("followers.gains", array(followers.gains))  # [R]
@@ -48,11 +47,22 @@ def follower_scores(graph: Graph, followers: FollowerScores, table: ItemTable, i
     is_there = graph.op("Not", graph.op("Less", position, graph.const(0)))
     item = graph.op("GatherElements", item_seq, graph.op("Max", position, graph.const(0)), axis=1)
     item = graph.op("Where", is_there, item, graph.const(0))  # whose followers are none
-    ids, strength = (graph.op("Gather", name, item) for name in (stored, strengths))  # [B, R, F] each
-    ids, strength = graph.op("Cast", ids, to=INT64), graph.op("Cast", strength, to=FLOAT)
+    ids, strength = _ids(graph, array(ids), item), graph.op("Gather", strengths, item)  # [B, R, F] each
+    strength = graph.op("Cast", strength, to=FLOAT)
     strength = graph.op("Div", strength, graph.number(255))
     added = graph.op("Mul", strength, graph.op("Unsqueeze", gains, graph.const([1])))
     return Added(*(graph.reshape(name, 0, -1) for name in (ids, added)))
+
+
+def _ids(graph: Graph, ids: np.ndarray, item: str) -> str:
+    """Rows of ids [N, F], stored in as few bytes as they take: two, and one or two more of many items."""
+    low = graph.weight("followers.ids", (ids & 0xFFFF).astype(np.uint16))
+    found = graph.op("Cast", graph.op("Gather", low, item), to=INT64)
+    if len(ids) <= 2**16:
+        return found
+    high = (ids >> 16).astype(np.uint8 if len(ids) <= 2**24 else np.uint16)
+    above = graph.op("Cast", graph.op("Gather", graph.weight("followers.ids.high", high), item), to=INT64)
+    return graph.op("Add", found, graph.op("Mul", above, graph.const(2**16)))
 
 
 def nothing(graph: Graph, item_seq: str) -> Added:

@@ -128,9 +128,10 @@ def resolve_model(
         require(found == asked, key, found, f"{asked}, which this run was asked for")
     base, of_data = recbole_properties(model, dataset), our_properties(f"dataset/{dataset}")
     base.update(dict.fromkeys(("dataset_save_path", "dataloaders_save_path"), _NO_FILE))
-    own_recipe, recipe, parts = of_data.pop("recipe", "none"), {}, []
+    overall, recipe, parts = our_properties("overall"), {}, []
+    own_recipe = of_data.pop("recipe", overall["recipe"])
     if is_ours or heard is not None:
-        base.update({**our_properties("overall"), "recipe": own_recipe})
+        base.update({**overall, "recipe": own_recipe})
     if is_ours:
         base.update(our_properties(f"model/{model}"))
         recipe = recipe_properties(given.get("recipe", own_recipe))
@@ -216,7 +217,8 @@ def _unknown(key: str, known: Iterable[str], model: str) -> UserError:
     owners = owners_of(key) if model in OUR_MODELS else []
     if owners:
         return UserError(f"{key} belongs to {' and '.join(owners)}, which is not chosen for {model}: leave it out.")
-    return UserError(f"unknown key `{key}` for {model}{did_you_mean(key, known)}.")
+    possible = {*known, *(possible_keys(model) if model in OUR_MODELS else ())}
+    return UserError(f"unknown key `{key}` for {model}{did_you_mean(key, possible)}.")
 
 
 def mend_sequential_defaults(said: dict[str, Any], given: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -100,17 +101,24 @@ def _with_teachers(student: Resolved) -> Resolved:
         if "teachers" in given:
             raise UserError("teacher and teachers are given: teacher is short for a list of one, leave it out.")
         given["teachers"] = [{"model": given.pop("teacher")}]
-    of_every_one = recipe_properties(student.values["recipe"]).get("every_teacher", {})
+    of_every_one = _at_most(recipe_properties(student.values["recipe"]).get("every_teacher", {}), given)
     written = {}
     for place, source in (("defaults", student.defaults), ("given", given)):
         if "teachers" in source:
             written[place] = {**source, "teachers": _written_out(source["teachers"], student.dataset, of_every_one)}
+    if "defaults" in written:
+        written["defaults"]["teachers"] = [_at_most(entry, given) for entry in written["defaults"]["teachers"]]
     run = replace(student, **{"given": given, **written})
     for entry in run.values["teachers"]:
         if "checkpoint" not in entry:
             resolve_teacher(run, entry["model"], differences(entry))
     start_of(run.values["starts_from"], run.values["teachers"])
     return run
+
+
+def _at_most(said: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe says of teachers, with no more epochs than the run was given: who asks for one wants it quick."""
+    return {**said, **({"epochs": given["epochs"]} if said.get("epochs", 0) > given.get("epochs", math.inf) else {})}
 
 
 def _written_out(entries: Any, dataset: str, of_every_one: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -19,6 +19,11 @@ DECAY = 0.7  # of what an item says, a place further back
 _SHARPNESS = 100.0  # of the strengths: a share of 1 / 100 among an item's followers counts as a sixth of the largest
 
 
+def follower_bytes(n_items: int) -> int:
+    """Bytes of a follower, as stored on a device: an id of as few as it takes, at least two, and its strength."""
+    return 1 + (2 if n_items <= 2**16 else 3 if n_items <= 2**24 else 4)
+
+
 class FollowerScores(nn.Module):
     """What the followers of a session's last items get on top of their own scores:
 
@@ -65,13 +70,8 @@ class FollowerScores(nn.Module):
 
     @property
     def n_bytes(self) -> int:
-        """Bytes stored for items: ids of two bytes where they suffice, one for each strength."""
-        return self.items.numel() * (self.id_bytes + 1)
-
-    @property
-    def id_bytes(self) -> int:
-        """Bytes of an id, as stored on a device."""
-        return 2 if len(self.items) <= 2**16 else 4
+        """Bytes stored for items."""
+        return self.items.numel() * follower_bytes(len(self.items))
 
     @property
     def gains(self) -> Tensor:

@@ -109,7 +109,6 @@ class ResumableTrainer(SharedTrainer):
         self._validates = bool(valid_data) and self.eval_step > 0
         if self.is_complete:
             self.eval_collector.data_collect(train_data)
-            return self._fitted(valid_data, show_progress)
 
         def after_validation(epoch: int, score: float) -> None:
             is_last = epoch + self.eval_step >= self.epochs or self.cur_step > self.stopping_step
@@ -118,11 +117,8 @@ class ResumableTrainer(SharedTrainer):
             if callback_fn:
                 callback_fn(epoch, score)
 
-        super().fit(train_data, valid_data, verbose, saved, show_progress, after_validation)
-        return self._fitted(valid_data, show_progress)
-
-    def _fitted(self, valid_data: Any, show_progress: bool) -> tuple[float, dict | None]:
-        """Score and metrics after the last epoch; what is chosen then, is."""
+        if not self.is_complete:
+            super().fit(train_data, valid_data, verbose, saved, show_progress, after_validation)
         if self._validates and chooses_gain(self.config):
             choose_gain(self, valid_data, show_progress)
         return self.best_valid_score, self.best_valid_result

@@ -169,6 +169,16 @@ def test_followers_of_the_session_have_scores_of_their_own(table: str, repeats: 
     assert not torch.equal(without, oracle(parts, sessions(batch=12)).topk(K).indices)
 
 
+def test_ids_of_many_items_take_a_byte_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "N", 70_000)
+    parts, model, run = build("dense", repeats=True, n_followers=3)
+    item_seq = sessions(batch=12)
+    assert_equal_top(run, parts, item_seq, exclude_seen=True)
+    stored = {one.name: np.frombuffer(one.raw_data, np.uint8).size for one in model.graph.initializer}
+    assert sum(stored[f"followers.{name}"] for name in ("ids", "ids.high", "strengths")) == parts[-1].n_bytes
+    assert parts[-1].n_bytes == 70_000 * 3 * 4
+
+
 @pytest.mark.parametrize("table", ["dense", "two cores", "fewer rows than k", "three cores", "codes"])
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_fewer_bits_stay_near(table: str, precision: str) -> None:

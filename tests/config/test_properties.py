@@ -20,7 +20,15 @@ from recbole_odrec.settings import DistillationConfig, NetworkConfig
 def test_every_key_is_read_and_every_read_key_has_a_default() -> None:
     keys = set(yaml.safe_load((properties_folder() / "model" / "ODRec.yaml").read_text()))
     read = {name for part in (NetworkConfig, DistillationConfig) for name in part.__dataclass_fields__}
-    assert keys == read | {*KINDS, "objectives", "teachers", "starts_from", "teacher_cache"}
+    assert keys == read | {
+        *KINDS,
+        "objectives",
+        "teachers",
+        "starts_from",
+        "teacher_cache",
+        "update_from",
+        "update_budget",
+    }
     teacher = set(yaml.safe_load((properties_folder() / "model" / "SASRecTeacher.yaml").read_text()))
     assert teacher == {*NetworkConfig.__dataclass_fields__, "readout"}
 
@@ -51,7 +59,11 @@ def test_a_recipe_is_of_use_on_any_data_set(recipe: str) -> None:
         as_file = make_config(model, "ml-100k", config_files=[str(file)])
         assert by_name.final_config_dict == as_file.final_config_dict
         of_this = {**said, **(said.get("every_teacher", {}) if model != "ODRec" else {})}
-        own = {key for key in of_this if key in by_name} - {"teachers", "every_teacher"}
+        own = {key for key in of_this if key in by_name} - {
+            "teachers",
+            "every_teacher",
+            "score_dtype",
+        }  # auto, and what it means here
         assert len(own) > 5
         assert {key: by_name[key] for key in own} == {key: of_this[key] for key in own}
     table = "codes" if said.get("table") == "tensor_train" else "tensor_train"

@@ -196,7 +196,7 @@ def test_held_in_memory_every_model_has_the_numbers_of_text(both: Path) -> None:
     [
         ("GRU4Rec", {}, "GRU4Rec"),
         ("VSKNN", {}, "VSKNN"),
-        ("ODRec", {"teacher": "GRU4Rec"}, "GRU4Rec"),
+        ("ODRec", {"teacher": "GRU4Rec", "recipe": "none"}, "GRU4Rec"),
         ("ODRec", {"teachers": [{"model": "SASRecTeacher"}, {"model": "VSKNN"}]}, "VSKNN"),
         ("SASRecTeacher", {"metrics": ["NDCG", "TailPercentage"]}, "a model or metric that is asked for"),
     ],

@@ -71,7 +71,7 @@ def stock_settings(name: str, **overrides: object) -> dict[str, object]:
     return {
         key: value
         for key, value in settings(name, **overrides).items()
-        if key not in ("compression_rate", "hidden_size")
+        if key not in ("compression_rate", "hidden_size", "recipe")
     }
 
 

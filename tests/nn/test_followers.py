@@ -13,7 +13,7 @@ from recbole_odrec.neighbours import followers as counting
 from recbole_odrec.neighbours.followers import strongest_followers
 from recbole_odrec.neighbours.sessions import TrainingSessions
 from recbole_odrec.nn import FollowerScores
-from recbole_odrec.nn.followers import REACH
+from recbole_odrec.nn.followers import REACH, follower_bytes
 
 N, F = 12, 3
 
@@ -60,7 +60,9 @@ def test_strengths_are_logarithms_of_shares_in_eight_bits() -> None:
     expected = [[0, 0], [255, round(255 * math.log(26) / math.log(101))], [round(255 * math.log(2) / math.log(101)), 0]]
     assert followers.strengths[:3].tolist() == expected
     assert followers.items.tolist() == [[0, 0], [2, 3], [1, 0], [1, 0], [0, 0]]  # what rounds to nothing is none
-    assert (followers.n_bytes, FollowerScores(2**16 + 1, 2).n_bytes) == (5 * 2 * 3, (2**16 + 1) * 2 * 5)
+    assert followers.n_bytes == 5 * 2 * 3
+    assert FollowerScores(2**16 + 1, 2).n_bytes == (2**16 + 1) * 2 * 4
+    assert [follower_bytes(n) for n in (2**16, 2**16 + 1, 2**24, 2**24 + 1)] == [3, 4, 4, 5]
 
 
 def test_followers_are_those_that_a_loop_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_odrec.errors import InfeasibleRateError, UserError
+from recbole_odrec.nn.followers import follower_bytes
 from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.nn.table import ItemTable
 from recbole_odrec.nn.tables.codes_fit import ENTRIES, ITEM_BLOCK, cluster, nearest
@@ -32,7 +33,8 @@ _FEW_QUERIES = 16  # from here on, rows are rebuilt block by block: one product 
 class CodesSettings:
     """How small the table is, and whether its codes move."""
 
-    compression_rate: float = key(30, "At least this many dense bytes for each stored byte.")
+    compression_rate: float = key(30, "At least this many dense bytes for each stored byte, followers' included.")
+    n_followers: int = key(0, "The network's, which share the table's bytes: three an item, or four of many items.")
     move_codes_every: int = key(
         0,
         "Each so many steps, items take the codes next to a full table that trains along (and is then thrown away); "
@@ -91,26 +93,38 @@ class ProductCodesEmbedding(ItemTable):
         cls, settings: CodesSettings, n_items: int, embedding_dim: int, std: float
     ) -> ProductCodesEmbedding:
         """See `ItemTable`."""
-        table = cls.from_compression_rate(n_items, embedding_dim, settings.compression_rate, std=std)
+        beside = n_items * settings.n_followers * follower_bytes(n_items)
+        table = cls.from_compression_rate(n_items, embedding_dim, settings.compression_rate, beside, std=std)
         table.move_codes_every = settings.move_codes_every
         return table
 
     @classmethod
     def from_compression_rate(
-        cls, n_items: int, embedding_dim: int, compression_rate: float = 30, **kwargs: object
+        cls, n_items: int, embedding_dim: int, compression_rate: float = 30, bytes_beside: int = 0, **kwargs: object
     ) -> ProductCodesEmbedding:
         """The table with the most codes whose dense float32 bytes are at least `compression_rate` times its own.
+
+        Args:
+            n_items, embedding_dim: N, D.
+            compression_rate: asked for.
+            bytes_beside: what else is stored for the items.
+            kwargs: as of the class.
 
         Raises:
             InfeasibleRateError: no number of codes reaches the rate.
         """
-        rates = {m: _rate(n_items, embedding_dim, m) for m in range(1, embedding_dim + 1) if embedding_dim % m == 0}
+        dense, codebooks = 4 * n_items * embedding_dim, ENTRIES * embedding_dim
+        rates = {
+            m: dense / (n_items * m + codebooks + 4 * m + bytes_beside)
+            for m in range(1, embedding_dim + 1)
+            if embedding_dim % m == 0
+        }
         reaching = [m for m, rate in rates.items() if rate >= compression_rate]
         if not reaching:
             raise InfeasibleRateError(
                 f"compression_rate={compression_rate} cannot be reached by codes for {n_items} items of "
-                f"{embedding_dim} columns: the codebooks alone weigh {ENTRIES * embedding_dim} bytes; at most "
-                f"{rates[1]:.1f}.",
+                f"{embedding_dim} columns: the codebooks alone weigh {codebooks} bytes"
+                f"{f', followers {bytes_beside}' if bytes_beside else ''}; at most {rates[1]:.1f}.",
                 highest=rates[1],
             )
         return cls(n_items, embedding_dim, max(reaching), **kwargs)  # type: ignore[arg-type]  # padding_idx, std, seed
@@ -243,7 +257,3 @@ class ProductCodesEmbedding(ItemTable):
         self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None
     ) -> Tensor:
         return product(query, self._followed(self.codes[columns], parts[1:]), dtype=dtype)
-
-
-def _rate(n_items: int, embedding_dim: int, n_codes: int) -> float:
-    return 4 * n_items * embedding_dim / (n_items * n_codes + ENTRIES * embedding_dim + 4 * n_codes)

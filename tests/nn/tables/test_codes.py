@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_odrec.nn import ProductCodesEmbedding
+from recbole_odrec.nn.tables.codes import CodesSettings
+from recbole_odrec.parsing import parse
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -98,6 +100,9 @@ def test_the_rate_counts_every_byte() -> None:
     assert table.compression_rate == pytest.approx(4 * 40_728 * 128 / table.n_bytes)
     assert 30 <= table.compression_rate < 31
     assert ProductCodesEmbedding.from_compression_rate(40_728, 128, 100).n_codes == 4
+    for n_followers, n_codes in ((0, 16), (1, 8), (2, 8), (3, 4)):  # of 17 bytes, a follower takes three
+        asked = parse(CodesSettings, {"n_followers": n_followers})
+        assert ProductCodesEmbedding.from_settings(asked, 40_728, 128, 0.1).n_codes == n_codes
 
 
 def test_what_cannot_be_coded_is_refused() -> None:
@@ -105,5 +110,7 @@ def test_what_cannot_be_coded_is_refused() -> None:
         ProductCodesEmbedding(10, 12, 5)
     with pytest.raises(ValueError, match=r"compression_rate=1000 cannot be reached .* at most \d"):
         ProductCodesEmbedding.from_compression_rate(2000, 64, 1000)
+    with pytest.raises(ValueError, match=r"the codebooks alone weigh 16384 bytes, followers 12000; at most 16\.8\."):
+        ProductCodesEmbedding.from_compression_rate(2000, 64, 1000, 12_000)
     with pytest.raises(ValueError, match=r"matrix \(10, 8\), expected \(10, 12\)"):
         ProductCodesEmbedding(10, 12, 3).fit_(torch.zeros(10, 8))
