@@ -16,7 +16,7 @@ _OF_TRAINING_WEIGHTS = {
     *("epochs", "stopping_step", "save_step", "learner", "learning_rate", "learning_rate_decay", "weight_decay"),
     *("average_decay", "clip_grad_norm", "loss_type", "train_neg_sample_args", "train_batch_size", "score_dtype"),
     *("item_skip_prob", "session_jump_prob", "enable_amp", "enable_scaler", "require_pow", "transform", "shuffle"),
-    *("score_memory", "sampled_items", "recipe"),
+    *("score_memory", "sampled_items", "split_table", "recipe"),
 }
 
 

@@ -17,9 +17,11 @@ from recbole.utils import ModelType
 from torch import nn
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.nn.tables.split import split_tables
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.finite import Loss
 from recbole_odrec.trainer.resumable import ResumableTrainer
+from recbole_odrec.trainer.split_scores import split_batch
 from recbole_odrec.trainer.topk_collector import TopKCollector
 
 # Kinds of model whose training is a loss of a batch, and which can score before it.
@@ -48,7 +50,10 @@ class _Rehearsal(Trainer):
     def try_evaluation(self, data: Any) -> None:
         self.model.eval()
         is_full = isinstance(data, FullSortEvalDataLoader)
-        scored = (self._full_sort_batch_eval if is_full else self._neg_sample_batch_eval)(next(iter(data)))
+        score = self._full_sort_batch_eval if is_full else self._neg_sample_batch_eval
+        for table in split_tables(self.model).values():
+            data.is_shared, score = False, partial(split_batch, self, table)
+        scored = score(next(iter(data)))
         interaction, scores, rows, items = scored
         self.eval_collector.eval_batch_collect(scores, interaction, rows, items)
         self.evaluator.evaluate(self.eval_collector.get_data_struct())

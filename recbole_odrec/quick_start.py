@@ -22,8 +22,9 @@ from recbole_odrec.decided import build_student, decide_followers
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_writable, remove_temporary, writing_below
 from recbole_odrec.model.adapter import ProductTeacher
+from recbole_odrec.model.split import decide_split
 from recbole_odrec.neighbours import NeighbourModel
-from recbole_odrec.parts import NEIGHBOURS
+from recbole_odrec.parts import FIXED_PARTS, NEIGHBOURS
 from recbole_odrec.phases import OnValidation, build_model, finish, phase_report, start_logging
 from recbole_odrec.preflight import preflight
 from recbole_odrec.processes.checks import check_same_configuration, refuse_baseline, take_device
@@ -107,7 +108,11 @@ def _run_ours(
         train_data, valid_data, test_data = _prepare_data(config, tests)
         decide_followers(config, train_data._dataset, valid_data)
     check_shares(train_data, valid_data, test_data)
+    is_of_teacher = bool(FIXED_PARTS.get(config["model"]))
+    split = decide_split(config, int(train_data._dataset.item_num)) if is_of_teacher else None
     teachers = _check_models(config, train_data, valid_data, test_data)
+    if split is not None:
+        config["decided"] = {"split_table": split}
     # Only now, with all input checked, does the run write anything.
     if run_dir is None:
         run_dir = first_gives(lambda: new_run_folder(config, identity))

@@ -157,4 +157,4 @@ _TRAINING_KEYS = {
 def setting_names(model: str) -> list[str]:
     """Names of the settings that make a run of this model what it is; where its files lie is none of them."""
     names = model_keys(model) | _TRAINING_KEYS | (set(our_properties("overall")) if model in OUR_MODELS else set())
-    return sorted(names - {"teacher_cache", "save_step", "score_memory"})
+    return sorted(names - {"teacher_cache", "save_step", "score_memory", "split_table"})

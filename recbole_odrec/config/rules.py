@@ -87,6 +87,7 @@ RULES: dict[str, Rule] = _by_key(
     (SHARE, "average_decay item_skip_prob session_jump_prob"),
     (word("float32", "bfloat16", "auto"), "score_dtype"),
     (word("auto") | POSITIVE, "score_memory"),
+    (word("auto") | FLAG, "split_table"),
     (whole(0), "sampled_items"),
     # --- evaluation
     (table(ANYTHING, f"of {', '.join(EVAL_ARGS)}", *EVAL_ARGS), "eval_args"),

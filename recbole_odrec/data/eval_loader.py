@@ -41,10 +41,12 @@ class BoundedEvalLoader(FullSortEvalDataLoader):
             row alike at any width; in the data set's order otherwise.
         order: int64 [R], positions in the data set of the rows as they come, those of one process after those of
             another; None in the data set's order.
+        is_shared: whether each of several processes takes rows of its own; all of them otherwise.
         seen: what is left out of each row's ranking; None leaves nothing out, as RecBole's sequential loader does.
     """
 
     sorts = False
+    is_shared = True
     seen: SeenItems | None = None
 
     def _init_batch_size_and_step(self) -> None:
@@ -53,7 +55,7 @@ class BoundedEvalLoader(FullSortEvalDataLoader):
 
     @property
     def order(self) -> Tensor | None:
-        if n_processes() == 1:
+        if n_processes() == 1 or not self.is_shared:
             return self._every_row if self.sorts else None
         return torch.cat([self._every_row[number :: n_processes()] for number in range(n_processes())])
 
@@ -65,7 +67,9 @@ class BoundedEvalLoader(FullSortEvalDataLoader):
         return torch.argsort(lengths, descending=True, stable=True)
 
     def __iter__(self) -> Iterator[Any]:
-        rows = self._every_row[rank() :: n_processes()].numpy()  # each process has long rows and short ones
+        rows = self._every_row.numpy()
+        if self.is_shared:
+            rows = rows[rank() :: n_processes()]  # each process has long rows and short ones
         for first in range(0, len(rows), self.step):
             yield self.collate_fn(rows[first : first + self.step])
 

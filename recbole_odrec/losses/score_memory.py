@@ -31,8 +31,9 @@ class ScoreMemory:
     def tile(self, table: ItemTable, n_rows: int, n_matrices: int, device: torch.device) -> int | None:
         """Columns of a tile for scores [`n_rows`, N] of so many networks; None where they fit as a whole."""
         if self.allowed is None:
-            self.allowed = max(_free_bytes(device) // 2, _NEVER_TILED)
-        whole = 4 * n_matrices * n_rows * table.n_items
+            self.allowed = max(free_bytes(device) // 2, _NEVER_TILED)
+        n_items = table.n_items if table.columns is None else table.columns.stop - table.columns.start
+        whole = 4 * n_matrices * n_rows * n_items
         if whole <= self.allowed:
             return None
         most = _CPU_TILE if device.type == "cpu" else _DEVICE_TILE
@@ -40,14 +41,15 @@ class ScoreMemory:
         if not self._has_said:
             self._has_said = True
             logging.getLogger().info(
-                f"Scores of {n_rows:,} cases and {table.n_items:,} items would take {whole / 1e9:.1f} GB of the "
+                f"Scores of {n_rows:,} cases and {n_items:,} items would take {whole / 1e9:.1f} GB of the "
                 f"{self.allowed / 1e9:.1f} GB that score_memory leaves them: the loss goes over tiles of about "
                 f"{width:,} items, the same to rounding."
             )
         return width
 
 
-def _free_bytes(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free now: of the GPU, or of the machine and its container."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept

@@ -41,6 +41,8 @@ def table_loss(
     """
     matrices = 1 if teacher is None else 2
     tile = None if memory is None else memory.tile(table, len(query), matrices, query.device)
+    if table.columns is not None and tile is None:
+        tile = table.n_items  # all of a process's columns at once
     if tile is not None:
         return tiled_catalogue_loss(query, table, pos_items, tile, teacher, kd_weight, temperature, added, dtype)
     teacher_scores = None if teacher is None else teacher(None)

@@ -19,6 +19,8 @@ from torch import Tensor
 from recbole_odrec.losses.added import AddedScores, within
 from recbole_odrec.losses.catalogue import CatalogueLoss, refuse_not_finite, scaled_
 from recbole_odrec.nn import ItemTable
+from recbole_odrec.processes.rows import log_sum_of_all
+from recbole_odrec.processes.shares import summed
 
 # Columns -> a teacher's scores there [B, n], in the student's columns; of all items [B, N] for None.
 TeacherScores = Callable[[slice | None], Tensor]
@@ -37,11 +39,13 @@ def tiled_catalogue_loss(
 ) -> CatalogueLoss:
     """`catalogue_loss(table.raw_scores(query), ..)`, to rounding, with B x `tile` scores at a time.
 
-    The gradient of queries, of what is added and of the table is worked out with the loss.
+    The gradient of queries, of what is added and of the table is worked out with the loss. Of a table whose rows are
+    split over processes (`columns`), each goes over its own; the cases must be the same everywhere, and the loss, which
+    all processes get, must count once in all of them together.
 
     Args:
         query: [B, D].
-        table: the student's.
+        table: the student's; one that is split has no teacher.
         pos_items: column of each row's next item [B].
         tile: columns of a tile, in whole `table.tile_step`s, at least one.
         teacher: needed when `kd_weight` > 0.
@@ -88,11 +92,17 @@ class _Stream(NamedTuple):
     added: AddedScores | None
     dtype: torch.dtype | None
 
+    @property
+    def is_split(self) -> bool:
+        """Whether these are columns of a process, and rows of all."""
+        return self.table.columns is not None
+
     def tiles(self, query: Tensor, with_graph: bool) -> Iterator[_Tile]:
         """All of them, in order."""
         table, trained = self.table, self.table.trained()
-        for start in range(0, table.n_items, self.tile):
-            columns = slice(start, min(start + self.tile, table.n_items))
+        own = table.columns or slice(0, table.n_items)
+        for start in range(own.start, own.stop, self.tile):
+            columns = slice(start, min(start + self.tile, own.stop))
             with torch.set_grad_enabled(with_graph):
                 parts = table.tile_of(trained, columns)
                 raw = table.tile_scores(query, columns, parts, self.dtype)
@@ -126,6 +136,7 @@ class _TiledLoss(torch.autograd.Function):
     def forward(
         ctx: Any, stream: _Stream, query: Tensor, values: Tensor | None, *trained: Tensor
     ) -> tuple[Tensor, Tensor]:
+        ctx.is_split = stream.is_split
         w, t, needs_gradient = stream.kd_weight, stream.temperature, any(ctx.needs_input_grad)
         n_rows, random = len(query), _RandomState(query.device)
         log_z = log_z_soft = log_z_teacher = query.new_full((n_rows, 1), -torch.inf, dtype=torch.float32)
@@ -142,6 +153,8 @@ class _TiledLoss(torch.autograd.Function):
                 # The teacher's mean of (t - s) / T over the tiles so far.
                 of_tile = ((teacher - log_z_teacher).exp_().mul_(teacher - student)).sum(1, keepdim=True)
                 gap = gap * (before - log_z_teacher).exp() + of_tile
+        if stream.is_split:
+            log_z, of_target = log_sum_of_all(log_z), summed(of_target)
         hard, soft = (1 - w) * (log_z - of_target).mean(), torch.zeros_like(log_z[0, 0])
         if stream.teacher is not None:
             log_z_soft = log_z if t == 1 else log_z_soft
@@ -180,12 +193,16 @@ class _TiledLoss(torch.autograd.Function):
             for (_, place), of_part in zip(pairs, found, strict=True):
                 if of_part is not None:
                     place += of_part
+        if stream.is_split:
+            of_query, of_values = summed(of_query), None if of_values is None else summed(of_values)
         ctx.gradients = [of_query, of_values, *of_trained]
         return hard + soft, soft
 
     @staticmethod
     def backward(ctx: Any, of_total: Tensor, _of_soft: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
+        if ctx.is_split:  # each process has counted its share of the loss
+            of_total = summed(of_total)
         return None, *scaled_(of_total, *gradients)
 
 

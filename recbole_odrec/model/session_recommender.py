@@ -5,7 +5,7 @@ Dimension key: B sessions, L positions, C training cases, D embedding, N items.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from recbole.config import Config
@@ -21,8 +21,11 @@ from recbole_odrec.model.candidates import scores_of_candidates
 from recbole_odrec.nn import Encoder, FollowerScores, ItemTable, Readout, RepeatScores
 from recbole_odrec.nn.kinds import network_part
 from recbole_odrec.nn.product import ScoreBuffer
+from recbole_odrec.nn.tables.split import SplitEmbedding
 from recbole_odrec.parsing import parse
 from recbole_odrec.processes.draws import drawn_for_all
+from recbole_odrec.processes.group import n_processes
+from recbole_odrec.processes.shares import Share, every_case, gathered_rows
 from recbole_odrec.settings import NetworkConfig
 
 
@@ -36,6 +39,7 @@ class TrainingCases(NamedTuple):
         item_repr: embedding of each item of each row [B, L, D].
         added: what the items of each case's prefix get on top of their products [C, L]; None for nothing.
         shares: probabilities of a few items of each case, mixed one after the other into those of the scores.
+        share: which part of all processes' batch this is, None for the whole.
     """
 
     case_repr: Tensor
@@ -44,6 +48,7 @@ class TrainingCases(NamedTuple):
     item_repr: Tensor
     added: AddedScores | None = None
     shares: tuple[ItemShares, ...] = ()
+    share: Share | None = None
 
 
 class SessionRecommender(SequentialRecommender):
@@ -92,6 +97,9 @@ class SessionRecommender(SequentialRecommender):
     def _build(self, kind: str, config: Config, *sizes: int) -> Any:
         """The part of a kind that the configuration chooses, of its own settings."""
         part = network_part(kind, config, self.fixed_parts)
+        is_dense = kind == "table" and self.fixed_parts.get(kind) == "dense"
+        if is_dense and config["split_table"] is True and n_processes() > 1:
+            part = cast(Any, SplitEmbedding)
         try:
             return part.from_settings(parse(part.Settings, config), *sizes, config["initializer_range"])
         except UserError:
@@ -130,7 +138,7 @@ class SessionRecommender(SequentialRecommender):
         case_repr = prefix_repr.flatten(0, 1).index_select(0, case)  # [B * L, D] -> [C, D]
         row, position = case // item_seq.shape[1], case % item_seq.shape[1]
         added = self._repeated_scores(item_seq, hidden, row, position)
-        return TrainingCases(case_repr, next_items[case], session_repr, item_repr, added)
+        return TrainingCases(case_repr, next_items[case], session_repr, item_repr, added, share=share)
 
     def _repeated_scores(self, item_seq: Tensor, hidden: Tensor, row: Tensor, last: Tensor) -> AddedScores | None:
         """What the prefixes that end at `last` [C] of some rows [C] add to the scores of their own items."""
@@ -143,8 +151,11 @@ class SessionRecommender(SequentialRecommender):
     def catalogue_loss(self, cases: TrainingCases, **taught: Any) -> CatalogueLoss:
         """`losses.table_loss` of a batch's cases; its arguments that concern a teacher pass through.
 
-        Without a teacher, `losses.sampled_loss` where `sampled_items` says so.
+        Without a teacher, `losses.sampled_loss` where `sampled_items` says so. Of a table whose rows are split, each
+        process scores its items for the cases of all, and all get the mean over all cases.
         """
+        if self.item_table.columns is not None and cases.share is not None:
+            cases = _of_all(cases, cases.share)
         query, table, pos_items = cases.case_repr, self.item_table, self.item_table.columns_of(cases.pos_items)
         added = self.in_columns(cases.added)
         if self.sampled_items and taught.get("teacher") is None:
@@ -168,7 +179,7 @@ class SessionRecommender(SequentialRecommender):
         return scores_of_candidates(scores_of, interaction[self.ITEM_SEQ], interaction[self.ITEM_ID])
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Scores of every item: [B, N]."""
+        """Scores of every item: [B, N]; of a table whose rows are split, of the columns that are this process's."""
         item_seq = interaction[self.ITEM_SEQ]
         return self.scores_of(item_seq, self.item_table(item_seq))
 
@@ -178,11 +189,29 @@ class SessionRecommender(SequentialRecommender):
         scores = self.item_table.scores(self.readout(hidden, is_item, items))
         last = (is_item.sum(1) - 1).clamp(min=0)
         added = self._repeated_scores(item_seq, hidden, torch.arange(len(item_seq), device=last.device), last)
-        scores = scores if added is None else scores.scatter_add_(1, *added)
-        return scores if self.followers is None else scores.scatter_add_(1, *self.followers(item_seq, last))
+        if added is not None:
+            scores = self._with_added(scores, added)
+        return (
+            scores if self.followers is None else self._with_added(scores, AddedScores(*self.followers(item_seq, last)))
+        )
+
+    def _with_added(self, scores: Tensor, added: AddedScores) -> Tensor:
+        """In place, where the items' scores are here."""
+        columns = self.item_table.columns
+        return scores.scatter_add_(1, *added) if columns is None else added.add_to_(scores, columns)
 
     # ------------------------------------------------------------------ sizes
 
     def n_parameters(self) -> int:
         """Trainable numbers of the whole model."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+
+def _of_all(cases: TrainingCases, share: Share) -> TrainingCases:
+    """The cases of all processes, with the gradient of this one's; a share without rows has none that count."""
+    n_own, added = share.n_cases if share.n_rows else 0, cases.added
+    if added is not None:
+        added = AddedScores(gathered_rows(added.items[:n_own]), every_case(added.values, n_own))
+    return cases._replace(
+        case_repr=every_case(cases.case_repr, n_own), pos_items=gathered_rows(cases.pos_items[:n_own]), added=added
+    )

@@ -19,8 +19,8 @@ class ItemTable(nn.Module, ABC):
     """Embeddings of the items [N, D], row 0 for padding, stored in any form.
 
     Three abstract methods, everything else has a default (as `linear_operator`'s base class). What is stored is what is
-    in the state: parameters, and buffers such as codes. A table of one's own is a class with frozen `Settings`, a line
-    in `nn.tables.TABLES` (or `table: module:Class`), and a graph in `bundle.tables`.
+    in the state: parameters, and buffers such as codes. One of one's own is a class with frozen `Settings`, a line in
+    `nn.tables.TABLES` (or `table: module:Class`), and a graph in `bundle.tables`.
 
     Attributes:
         Settings: frozen dataclass of the table's keys (`parsing.key`).
@@ -28,6 +28,7 @@ class ItemTable(nn.Module, ABC):
     """
 
     Settings: ClassVar[type]
+    columns: slice | None = None  # those that this process scores, where rows are split over several
 
     def __init__(self, n_items: int, embedding_dim: int) -> None:
         super().__init__()

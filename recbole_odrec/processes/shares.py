@@ -92,6 +92,11 @@ def every_row(rows: Tensor, share: Share) -> Tensor:
     return _EveryRow.apply(rows, share)
 
 
+def every_case(rows: Tensor, n_own: int) -> Tensor:
+    """The first `n_own` rows of each process, for what gives all of them the gradient of all: [c, ..] -> [C, ..]."""
+    return _EveryCase.apply(rows, n_own)
+
+
 def gathered_rows(rows: Tensor) -> Tensor:
     """Rows of all processes, one process after the other, however many each has: [b, ..] -> [sum of b, ..]."""
     return _gather(rows, gathered(len(rows)))
@@ -118,3 +123,17 @@ class _EveryRow(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         own = summed(gradient)[ctx.share.own]  # every process has made use of these rows
         return own if len(own) == ctx.n_computed else gradient.new_zeros(ctx.n_computed, *gradient.shape[1:]), None
+
+
+class _EveryCase(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, n_own: int) -> Tensor:
+        sizes = gathered(n_own)
+        ctx.first, ctx.n_own, ctx.shape = sum(sizes[: rank()]), n_own, rows.shape
+        return _gather(rows[:n_own], sizes)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        of_rows = gradient.new_zeros(ctx.shape)
+        of_rows[: ctx.n_own] = gradient[ctx.first : ctx.first + ctx.n_own]
+        return of_rows, None

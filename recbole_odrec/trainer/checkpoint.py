@@ -21,6 +21,7 @@ from torch import Tensor
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_zip, json_plain, write_atomically
+from recbole_odrec.nn.tables.split import own_rows
 from recbole_odrec.processes.group import first_gives
 
 FORMAT = "recbole_odrec checkpoint 1"
@@ -133,6 +134,7 @@ def load_weights(model: Any, weights: Mapping[str, Any], path: Path, n_items: in
     """
     if n_items is not None and n_items != model.n_items:
         raise UserError(f"{path} says that it is of {n_items} items, and this data has {model.n_items}.")
+    weights = own_rows(model, weights)
     arrays = getattr(model, "arrays", ())
     for name, own in model.state_dict().items():
         is_any = name in arrays and isinstance(weights.get(name), Tensor) and weights[name].dim() == 1
@@ -197,7 +199,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
 _VOLATILE = {
     *("data_path", "checkpoint_dir", "show_progress", "state", "gpu_id", "device", "log_wandb", "wandb_project"),
     *("save_step", "worker", "save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"),
-    *("teacher_cache", "recipe", "config_files", "use_gpu", "eval_batch_size", "score_memory"),
+    *("teacher_cache", "recipe", "config_files", "use_gpu", "eval_batch_size", "score_memory", "split_table"),
 }
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import cannot_write
-from recbole_odrec.processes.group import n_processes
+from recbole_odrec.processes.group import agreed, n_processes
 from recbole_odrec.processes.shares import summed
 from recbole_odrec.screen import FILE_ONLY
 
@@ -99,10 +99,14 @@ class _Silent:
 
 
 def check_weights(config: Config, phase: str, epoch: int, model: nn.Module) -> None:
-    """Raises a UserError that names a weight that is NaN or infinite; a last step can leave them behind a good loss."""
-    for name, weight in model.named_parameters():
-        if not torch.isfinite(weight).all():
-            raise diverged(config, phase, epoch, f"weight {name} holds NaN or infinity")
+    """Raises a UserError that names a weight that is NaN or infinite; a last step can leave them behind a good loss.
+
+    In all processes: rows of a split table are those of one.
+    """
+    with agreed():
+        for name, weight in model.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise diverged(config, phase, epoch, f"weight {name} holds NaN or infinity")
 
 
 def watch(trainer: Trainer) -> None:

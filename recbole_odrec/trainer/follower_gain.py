@@ -8,6 +8,7 @@ from recbole.config import Config
 from recbole.utils import calculate_valid_score
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.nn.tables.split import whole_rows
 from recbole_odrec.trainer import checkpoint
 
 # What is tried, until two in a row are worse than the best before them.
@@ -55,7 +56,7 @@ def choose_gain(trainer: Any, valid_data: Any, show_progress: bool = False) -> N
             break
     model.followers.gain.fill_(best)
     state = checkpoint.load(trainer.best_file)
-    checkpoint.save(trainer.best_file, {**state, "state_dict": model.state_dict()})
+    checkpoint.save(trainer.best_file, {**state, "state_dict": whole_rows(model)})
     reason = (
         f"{best:g}, chosen on validation: {trainer.valid_metric} {float(without):.4f} without followers, "
         f"{float(trainer.best_valid_score):.4f} with them"

@@ -14,6 +14,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.nn.tables.split import own_optimizer, own_rows, whole_optimizer, whole_rows
 from recbole_odrec.screen import FILE_ONLY
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.finite import EpochLoss, check_weights
@@ -25,8 +26,7 @@ class ResumableTrainer(SharedTrainer):
     """Trains one model; a killed run resumes to the same numbers as one never killed.
 
     An epoch draws its batches from `seed + epoch`; everything else random is stored with the last checkpoint, so
-    continuing after it repeats what an uninterrupted run would have done. RecBole makes a new gradient scaler each
-    epoch, so there is no scaler state between epochs to store.
+    continuing after it repeats what an uninterrupted run would have done. Gradient scalers live for an epoch.
 
     Args:
         config, model: as in RecBole.
@@ -34,8 +34,7 @@ class ResumableTrainer(SharedTrainer):
         phase: name of this phase.
 
     Attributes:
-        epoch_seconds: training time of each epoch so far, seconds.
-        best_epoch: epoch of the best checkpoint.
+        epoch_seconds, best_epoch: training time of each epoch so far, seconds; epoch of the best checkpoint.
     """
 
     _check_nan: Any = staticmethod(lambda _: None)  # `EpochLoss` looks, without waiting at every step
@@ -82,7 +81,7 @@ class ResumableTrainer(SharedTrainer):
 
     def _weights(self) -> dict[str, Tensor]:
         """The weights that are validated and kept: the average where there is one."""
-        return (self.model if self.average is None else self.average.module).state_dict()
+        return whole_rows(self.model if self.average is None else self.average.module)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict]:
         if self.average is None:
@@ -184,14 +183,14 @@ class ResumableTrainer(SharedTrainer):
 
     def _training_state(self) -> dict[str, Any]:
         """State beside the model's that training needs; subclasses add theirs."""
-        average = {} if self.average is None else {"average": self.average.state_dict()}
-        return {"optimizer": self.optimizer.state_dict(), "state_dict": self.model.state_dict(), **average}
+        state = {"optimizer": whole_optimizer(self.model, self.optimizer), "state_dict": whole_rows(self.model)}
+        return state if self.average is None else {**state, "average": whole_rows(self.average)}
 
     def _load_training_state(self, state: dict[str, Any]) -> None:
         checkpoint.load_weights(self.model, state["state_dict"], self.last_file)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(own_optimizer(self.model, self.optimizer, state["optimizer"]))
         if self.average is not None:
-            self.average.load_state_dict(state["average"])
+            self.average.load_state_dict(own_rows(self.average, state["average"]))
 
     def _save_last(self, epoch: int) -> None:
         best = self.best_valid_result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from recbole.config import Config
@@ -14,8 +14,10 @@ from torch.optim import Optimizer
 
 from recbole_odrec.data.eval_loader import BoundedEvalLoader
 from recbole_odrec.errors import UserError
+from recbole_odrec.nn.tables.split import split_tables
 from recbole_odrec.processes.group import n_processes
 from recbole_odrec.processes.shares import first_ones, sum_gradients
+from recbole_odrec.trainer.split_scores import split_batch
 from recbole_odrec.trainer.topk_collector import TopKCollector
 
 
@@ -57,9 +59,14 @@ class SharedTrainer(Trainer):
         return optimizer
 
     def _sum_gradients(self, optimizer: Optimizer, *_: object) -> None:
-        sum_gradients([parameter for group in optimizer.param_groups for parameter in group["params"]])
+        sum_gradients(self._alike([parameter for group in optimizer.param_groups for parameter in group["params"]]))
         if self._clip:
             clip_grad_norm_(self.model.parameters(), **self._clip)
+
+    def _alike(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Those that all processes have alike: not the rows of a table that are one process's."""
+        own = {table.weight.data_ptr() for table in split_tables(self.model).values()}
+        return [tensor for tensor in tensors if tensor.data_ptr() not in own]
 
     def loss(self, interaction: Interaction) -> Tensor:
         """The model's own loss, a mean over cases; of a share, its part of the batch's."""
@@ -73,7 +80,7 @@ class SharedTrainer(Trainer):
             train_data = SharedBatches(train_data)
             if epoch_idx == self.start_epoch:
                 trained = [each for group in self.optimizer.param_groups for each in group["params"]]
-                first_ones([*self.model.state_dict().values(), *trained])
+                first_ones(self._alike([*self.model.state_dict().values(), *trained]))
         return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
 
     def evaluate(
@@ -82,6 +89,12 @@ class SharedTrainer(Trainer):
         """As RecBole's, with batches of bounded size and each row as wide as it must be."""
         if isinstance(eval_data, BoundedEvalLoader):
             eval_data.sorts = getattr(self.model, "reads_any_width", False)
+            eval_data.is_shared = not split_tables(self.model)  # else each process ranks its items for every row
         self.eval_collector.order = getattr(eval_data, "order", None)
-        self.eval_collector.is_shared = n_processes() > 1 and isinstance(eval_data, BoundedEvalLoader)
+        self.eval_collector.is_shared = n_processes() > 1 and getattr(eval_data, "is_shared", False)
         return super().evaluate(eval_data, load_best_model, model_file, show_progress)
+
+    def _full_sort_batch_eval(self, batched_data: Any) -> tuple:
+        for table in split_tables(self.model).values():
+            return split_batch(self, table, batched_data)
+        return super()._full_sort_batch_eval(batched_data)

@@ -19,6 +19,7 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_atomically
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.ensemble import TeacherEnsemble
+from recbole_odrec.nn.tables.split import split_tables
 from recbole_odrec.processes.group import first_gives
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.counting import trainer_of
@@ -132,6 +133,8 @@ def _provide(
             return reused
     first_gives(lambda: run_dir.mkdir(parents=True, exist_ok=True))
     with phase_log(run_dir, phase):
+        if reason := getattr(plan.model, "decided", {}).get("split_table"):
+            log.info(f"{phase}: {reason}")
         trainer = trainer_of(plan.model)(plan.config, plan.model, run_dir, phase)
         init_seed(plan.config["seed"], plan.config["reproducibility"])
         if resume:
@@ -162,6 +165,8 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source, items: s
     Raises:
         UserError: the file is of no use; the model is as it was.
     """
+    for table in split_tables(trainer.model).values():
+        trainer.model.item_table = table.whole().to(table.weight)  # to serve, which needs no gradient
     state = checkpoint.load_model(best_file)
     last = best_file.with_name("last.pth")
     history = checkpoint.load(last) if checkpoint.exists(last) else {}

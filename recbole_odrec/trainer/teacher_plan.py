@@ -17,6 +17,7 @@ from recbole_odrec.config.stored import check_stored
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.model.split import decide_split
 from recbole_odrec.neighbours import NeighbourModel
 from recbole_odrec.neighbours.followers import keep_followers
 from recbole_odrec.nn.kinds import KINDS
@@ -76,6 +77,11 @@ def start_of_plans(config: Config, plans: Sequence[TeacherPlan]) -> int:
 def _build(phase_config: Config, train_data: Any, trains: bool) -> Any:
     """The untrained model; a RecBole model is tried as a teacher before any time is spent on it."""
     kind = model_class(phase_config["model"])
+    reason = None
+    if trains and issubclass(kind, SessionRecommender):
+        reason = decide_split(phase_config, int(train_data._dataset.item_num))
+    else:
+        phase_config["split_table"] = False  # one that is given scores as a whole
     init_seed(phase_config["seed"], phase_config["reproducibility"])
     try:
         model = kind(phase_config, train_data._dataset)
@@ -90,6 +96,8 @@ def _build(phase_config: Config, train_data: Any, trains: bool) -> Any:
             f"{kind.__name__} cannot be the teacher: it could not be built from this data "
             f"({type(error).__name__}: {reason})."
         ) from error
+    if reason is not None:
+        model.decided["split_table"] = reason
     if isinstance(served(model), ProductTeacher) and trains and n_processes() > 1:
         raise UserError(
             f"{kind.__name__} of RecBole trains in one process: train it without torchrun and give its file, "

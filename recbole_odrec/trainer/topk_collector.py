@@ -7,7 +7,9 @@ from recbole.evaluator import Collector
 from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
+from recbole_odrec.errors import UserError
 from recbole_odrec.processes.shares import gathered_rows
+from recbole_odrec.trainer.split_scores import SplitScores
 
 # What RecBole collects row by row; the rest is of the data and stays from one evaluation to the next.
 _OF_ROWS = ("rec.topk", "rec.items", "rec.meanrank", "rec.score", "data.label")
@@ -29,10 +31,12 @@ class TopKCollector(Collector):
     is_shared = False
 
     def eval_batch_collect(
-        self, scores_tensor: Tensor, interaction: object, positive_u: Tensor, positive_i: Tensor
+        self, scores_tensor: Tensor | SplitScores, interaction: object, positive_u: Tensor, positive_i: Tensor
     ) -> None:
         others = ("rec.meanrank", "rec.score", "data.label")
         if any(map(self.register.need, others)):
+            if isinstance(scores_tensor, SplitScores):
+                raise UserError("split_table=True ranks lists alone: set it False, or leave other metrics out.")
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
         n_rows, n_items = scores_tensor.shape

@@ -41,6 +41,7 @@ YOUNGER = {
     "n_followers": 0,
     "follower_gain": "auto",
     "sampled_items": 0,
+    "split_table": "auto",
     "shuffle_buffer": 20_000_000,
 }
 EVALUATION = {"metrics": ["Recall", "MRR", "NDCG"], "topk": [5, 10, 20], "valid_metric": "NDCG@10"}

@@ -28,7 +28,7 @@ GIVEN = {
 }
 TAUGHT_BY_RECBOLE = {"init_from_teacher": True, "temperature": 0.4}
 NEW_KEYS = {"recipe", "teachers", "starts_from", "objectives", "dataset_save_path", "dataloaders_save_path"}
-NEW_KEYS |= {"n_followers", "follower_gain", "exclude_seen", "score_memory", "sampled_items"}
+NEW_KEYS |= {"n_followers", "follower_gain", "exclude_seen", "score_memory", "sampled_items", "split_table"}
 NEW_KEYS |= {"shuffle_buffer", "update_from", "update_budget"}
 
 

@@ -15,7 +15,8 @@ from recbole_odrec.config import make_config
 from recbole_odrec.data.preparation import prepare
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader, Windows
 from recbole_odrec.phases import build_model
-from recbole_odrec.processes.shares import sum_gradients, summed
+from recbole_odrec.processes.group import gathered
+from recbole_odrec.processes.shares import summed
 from recbole_odrec.trainer.distillation import DistillationTrainer
 from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.teacher_plan import plan_teachers
@@ -34,7 +35,7 @@ def step(trainer: Any, batch: Any, seed: int) -> tuple[Tensor, list[Tensor], Ten
     loss.backward()
     if getattr(batch, "share", None) is not None:
         loss = summed(loss.detach())
-        sum_gradients(trained)
+        trainer._sum_gradients(trainer.optimizer)
     return loss.detach(), [p.grad.clone() for p in trained if p.grad is not None], torch.get_rng_state()
 
 
@@ -63,3 +64,30 @@ def compare(model: str, keys: dict[str, Any]) -> None:
         for ours, theirs in zip(shared[1], whole[1], strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-10)
         assert torch.equal(shared[2], whole[2])
+
+
+def compare_split(model: str, keys: dict[str, Any]) -> None:
+    """The same of a table whose rows are split, against a whole one; each process has its rows and no others."""
+    dataset, losses, gradients, lists = keys.pop("dataset"), [], [], []
+    for is_split in (False, True):
+        config = make_config(model, dataset, config_dict={**keys, "split_table": is_split})
+        data, valid, _ = prepare(config, create_dataset, tests=True)
+        loader = SessionWindowLoader(config, data._dataset)
+        built = build_model(config, loader).double()
+        trainer = ResumableTrainer(config, built)
+        batch = next(iter(loader))
+        loss, _, state = step(trainer, batch.shared() if is_split else batch, 7)
+        trainer.eval_collector.data_collect(loader)
+        losses.append((loss, state))
+        gradients.append({name: parameter.grad for name, parameter in built.named_parameters()})
+        lists.append(trainer.evaluate(valid, load_best_model=False))
+        table = built.item_table
+    sizes = gathered(len(table.weight))
+    assert sum(sizes) == table.n_items
+    assert max(sizes) - min(sizes) <= 1
+    assert lists[0] == lists[1]
+    torch.testing.assert_close(losses[1][0], losses[0][0], rtol=1e-10, atol=1e-12)
+    assert torch.equal(losses[1][1], losses[0][1])
+    gradients[0]["item_table.weight"] = gradients[0]["item_table.weight"][table.columns]
+    for name, ours in gradients[1].items():
+        torch.testing.assert_close(ours, gradients[0][name], rtol=1e-7, atol=1e-10)

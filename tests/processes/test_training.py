@@ -32,13 +32,15 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "SASRec": ("SASRecTeacher", {"n_heads": 2, "normalize_items": True, "table_dropout_prob": 0.1}),
     "GRU": ("GRU4RecTeacher", {"exclude_seen": True}),
+    "split": ("GRU4RecTeacher", {"exclude_seen": True, "split_table": True, "n_followers": 2}),
 }
 STEPS = [
     ("ODRec", {"compression_rate": 2, "contrastive_weight": 0.5, "session_jump_prob": 0.2}),
     ("ODRec", {**CODES, "teacher": "GRU4RecTeacher", "temperature": 2.0, "move_codes_every": 1}),
     *(RUNS[name] for name in ("SASRec", "GRU")),
 ]
-KILLED = {**KEYS, "epochs": 3, "compression_rate": 2, "checkpoint_dir": "killed", "state": "INFO"}
+SPLIT = {"n_heads": 2, "normalize_items": True, "repeat_scores": True, "exclude_seen": True}
+KILLED = {**KEYS, "split_table": True, "epochs": 3, "compression_rate": 2, "checkpoint_dir": "killed", "state": "INFO"}
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +77,7 @@ def test_as_one_process(
     shutil.copytree(tmp_path / "killed", tmp_path / "one" / "killed")
 
     jobs = [["step", model, {**KEYS, **keys, **here}] for model, keys in STEPS]
+    jobs += [["split", "SASRecTeacher", {**KEYS, **SPLIT, **here}]]
     wrong = wrong_commands(small_data, tmp_path, after)
     jobs += [["command", command] for command in wrong.values()]
     code, _ = launched(after, tmp_path, [*jobs, ["command", [*words({**KILLED, **here}), "--resume"]]])
@@ -166,7 +169,8 @@ def check_refused(folder: Path, expected: list[str], n_processes: int) -> None:
 
 
 def test_one_that_fails_ends_all(small_data: Path, tmp_path: Path) -> None:
-    keys = {**KEYS, "epochs": 3, "data_path": small_data}
+    """What it had done goes on in one process, although the rows of its table were split."""
+    keys = {**KEYS, "epochs": 3, "data_path": str(small_data), "split_table": True}
     code, seconds = launched(2, tmp_path, [["raise", words(keys, "GRU4RecTeacher")]])
     said = output_of(tmp_path)
     assert code != 0
@@ -174,6 +178,9 @@ def test_one_that_fails_ends_all(small_data: Path, tmp_path: Path) -> None:
     assert said.count("Traceback") <= 2  # torchrun has one of its own
     assert seconds < 120  # of which the death takes less than a minute
     assert not list(tmp_path.glob("saved/*/result.json"))
+    resumed = run("GRU4RecTeacher", "ml-small", config_dict=keys, resume=True)
+    whole = run("GRU4RecTeacher", "ml-small", config_dict=keys)
+    check_resumed(whole, resumed)
 
 
 @pytest.mark.parametrize("n_processes", [1, 2, 3, 7])

@@ -1,9 +1,9 @@
 """What each process that `torchrun` starts does, one job after the other: `worker.py JOBS.json RESULTS.json`.
 
 JOBS.json: lists of a kind and what it takes. `run`, model, keys: a run, whose result the first process writes down;
-`step`, model, keys: see `gradients.py`; `command`, words: the command line, wrong on purpose perhaps, whose exit code
-each process writes down, with {rank} in its words; `kill` or `raise`, words: the same, but once the last epoch but one
-has been validated process 1 kills itself, or fails.
+`step` and `split`, model, keys: see `gradients.py`; `command`, words: the command line, wrong on purpose perhaps, with
+{rank} in its words, whose exit code each process writes down; `kill` or `raise`, words: the same, but once the last
+epoch but one has been validated process 1 kills itself, or fails.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gradients import compare
+from gradients import compare, compare_split
 
 from recbole_odrec import quick_start
 from recbole_odrec.cli import main
 from recbole_odrec.processes.group import started
 
+STEPS = {"step": compare, "split": compare_split}
 RANK = os.environ["RANK"]
 
 
@@ -39,9 +40,9 @@ def do(kind: str, *given: Any) -> dict | None:
     if kind == "run":
         model, keys = given
         return quick_start.run(model, keys.pop("dataset"), config_dict=keys)
-    if kind == "step":
+    if kind in STEPS:
         with started():
-            compare(*given)
+            STEPS[kind](*given)
         return None
     if kind != "command":
         quick_start.run = partial(quick_start.run, on_validation=partial(fail, kind))

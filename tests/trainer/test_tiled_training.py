@@ -66,14 +66,14 @@ def test_every_part_and_gradient_of_a_step_equals_that_of_whole_scores(
 
 def test_tiles_are_chosen_by_memory_and_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
     cpu, tables = torch.device("cpu"), [DenseEmbedding(n, 1) for n in (41_000, 1_000_000)]
-    monkeypatch.setattr(score_memory, "_free_bytes", lambda device: 1)  # a machine that is full
+    monkeypatch.setattr(score_memory, "free_bytes", lambda device: 1)  # a machine that is full
     assert ScoreMemory().tile(tables[0], 4096, 2, cpu) is None  # no catalogue of today is ever cut up
-    monkeypatch.setattr(score_memory, "_free_bytes", lambda device: 20_000_000_000)
+    monkeypatch.setattr(score_memory, "free_bytes", lambda device: 20_000_000_000)
     memory = ScoreMemory()
     with caplog.at_level(logging.INFO):
         assert memory.tile(tables[1], 512, 2, cpu) is None  # 4 of 10 GB
         assert memory.tile(tables[1], 2048, 2, cpu) == 512
-        monkeypatch.setattr(score_memory, "_free_bytes", lambda device: 1)
+        monkeypatch.setattr(score_memory, "free_bytes", lambda device: 1)
         assert memory.tile(tables[1], 512, 2, cpu) is None  # decided once
         assert memory.tile(tables[1], 2048, 2, cpu) == 512
     assert len(caplog.messages) == 1
@@ -83,13 +83,13 @@ def test_tiles_are_chosen_by_memory_and_said_once(caplog: pytest.LogCaptureFixtu
 
 
 def test_free_memory_is_that_of_the_machine_or_of_the_container(monkeypatch: Any, tmp_path: Any) -> None:
-    free = score_memory._free_bytes(torch.device("cpu"))
+    free = score_memory.free_bytes(torch.device("cpu"))
     assert free > 10_000_000
     monkeypatch.setattr(score_memory, "_CGROUP", tmp_path / "memory.max")
     (tmp_path / "memory.max").write_text("max\n")
-    assert score_memory._free_bytes(torch.device("cpu")) == pytest.approx(free, rel=0.5)
+    assert score_memory.free_bytes(torch.device("cpu")) == pytest.approx(free, rel=0.5)
     (tmp_path / "memory.max").write_text("2000000\n")
-    assert score_memory._free_bytes(torch.device("cpu")) < 2_000_000
+    assert score_memory.free_bytes(torch.device("cpu")) < 2_000_000
 
 
 def test_a_run_by_tiles_ends_as_a_run_without(train: Any) -> None:

@@ -1,0 +1,59 @@
+"""Whether a model that several processes train has the rows of its dense table split over them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from recbole.config import Config
+
+from recbole_odrec.errors import UserError
+from recbole_odrec.losses.score_memory import free_bytes
+from recbole_odrec.processes.group import gathered, n_processes
+
+_BYTES = 16  # of a number that trains: itself, its gradient, Adam's two averages
+_SHARE = 0.5  # of a process's free memory that a whole table may take
+
+
+def decide_split(config: Config, n_items: int) -> str | None:
+    """Puts True or False into `split_table`, the same in all processes; the reason where rows are split.
+
+    Args:
+        config: of a model with a dense table, which it trains.
+        n_items: N.
+
+    Raises:
+        UserError: asked to split what cannot be.
+    """
+    asked = config["split_table"]
+    config["split_table"] = False
+    if n_processes() == 1 or asked is False:
+        return None
+    if problem := _problem(config):
+        if asked is True:
+            raise UserError(f"split_table=True, and {problem}: leave one of them out.")
+        return None
+    need = _BYTES * n_items * config["hidden_size"]
+    here = 1 if config["device"].type == "cuda" else int(os.environ["LOCAL_WORLD_SIZE"])
+    free = min(gathered(free_bytes(config["device"]) // here))
+    if asked == "auto" and need <= _SHARE * free:
+        return None
+    config["split_table"] = True
+    return (
+        f"rows of the item table are split over {n_processes()} processes: with gradient and Adam's state it takes "
+        f"{need / 1e9:.2g} GB, of {free / 1e9:.2g} GB that are free for each{' (asked for)' if asked is True else ''}."
+    )
+
+
+def _problem(config: Any) -> str | None:
+    """What a table whose rows are split cannot do."""
+    mode = (config["eval_args"] or {}).get("mode", "full")
+    modes = set(mode.values()) if isinstance(mode, dict) else {mode}
+    cannot = {
+        f"table_dropout_prob={config['table_dropout_prob']}": bool(config["table_dropout_prob"]),
+        f"clip_grad_norm={config['clip_grad_norm']}": bool(config["clip_grad_norm"]),
+        f"sampled_items={config['sampled_items']}": bool(config["sampled_items"]),
+        f"mode={'/'.join(sorted(modes))} of eval_args": modes != {"full"},
+    }
+    found = [what for what, is_so in cannot.items() if is_so]
+    return f"{found[0]} needs whole tables" if found else None

@@ -1,0 +1,135 @@
+"""A dense item table whose rows are split over the processes that train it, with gradient and optimizer state.
+
+Dimension key: B queries, N items, n of this process, D embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from recbole_odrec.nn.table import ItemTable
+from recbole_odrec.nn.tables.dense import DenseEmbedding
+from recbole_odrec.processes.group import rank
+from recbole_odrec.processes.rows import rows_of, whole_in_first
+from recbole_odrec.processes.shares import bounds_of
+
+_DRAWN = 1 << 24  # numbers at a time, a multiple of 16: a block draws what it would draw as a part of the whole
+
+
+class SplitEmbedding(DenseEmbedding):
+    """As `DenseEmbedding` without dropout, of which each process has rows of its own and no others.
+
+    It looks up any row; it scores its own columns alone, and a loss or ranking brings those of all processes together.
+
+    Attributes:
+        weight: [n, D].
+        bounds: rows at which the parts of all processes begin, and N.
+        columns: those that are scored here.
+    """
+
+    columns: slice
+
+    def __init__(
+        self, n_items: int, embedding_dim: int, std: float = 0.02, is_normalized: bool = False, dropout: float = 0.0
+    ) -> None:
+        if dropout:
+            raise ValueError("rows that are split have no dropout")
+        ItemTable.__init__(self, n_items, embedding_dim)
+        self.std, self.is_normalized, self.dropout = std, is_normalized, 0.0
+        self.bounds = bounds_of(self.n_items)
+        self.columns = slice(self.bounds[rank()], self.bounds[rank() + 1])
+        self.weight = nn.Parameter(torch.empty(self.columns.stop - self.columns.start, self.embedding_dim))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """As the whole table would be filled: each process draws all of it, some at a time, and keeps its rows."""
+        n_numbers, dim = self.n_items * self.embedding_dim, self.embedding_dim
+        first, last = self.columns.start * dim, self.columns.stop * dim
+        own, start = self.weight.view(-1), 0
+        while start < n_numbers:
+            stop = n_numbers if n_numbers - start < 2 * _DRAWN else start + _DRAWN
+            block = nn.init.normal_(own.new_empty(stop - start), std=self.std)
+            low, high = max(first, start), min(last, stop)
+            if low < high:
+                own[low - first : high - first] = block[low - start : high - start]
+            start = stop
+        if not self.columns.start:
+            self.weight[0].zero_()
+
+    def approximate_(self, matrix: Tensor) -> bool:
+        """Takes its rows over, but for padding's."""
+        own = matrix[self.columns]
+        self.weight[not self.columns.start :] = own[not self.columns.start :]
+        return True
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Rows of the whole table: ids [...] -> [..., D]; every process must ask at the same time."""
+        return self._at_length(rows_of(self.weight, ids, self.bounds))
+
+    def tile_of(self, values: Sequence[Tensor], columns: slice | Tensor) -> list[Tensor]:
+        """Their rows, of columns that are this process's."""
+        first = self.columns.start
+        within = columns - first if isinstance(columns, Tensor) else slice(columns.start - first, columns.stop - first)
+        return [values[0][within]]
+
+    @property
+    def n_stored(self) -> int:
+        """Numbers that all processes store together."""
+        return self.n_items * self.embedding_dim
+
+    def whole(self) -> DenseEmbedding:
+        """An untrained table of the same settings that has all rows."""
+        return DenseEmbedding(self.n_items, self.embedding_dim, self.std, self.is_normalized)
+
+
+def split_tables(model: nn.Module) -> dict[str, SplitEmbedding]:
+    """The tables of a model whose rows are split, by the names of their weights in its state."""
+    return {f"{name}.weight": found for name, found in model.named_modules() if isinstance(found, SplitEmbedding)}
+
+
+# ---------------------------------------------------------------------- files, which hold whole tables
+
+
+def whole_rows(model: nn.Module) -> dict[str, Tensor]:
+    """The state of a model as it goes into a file: all rows of its split tables, in the first process."""
+    tables = split_tables(model)
+    return {n: whole_in_first(w, tables[n].bounds) if n in tables else w for n, w in model.state_dict().items()}
+
+
+def own_rows(model: nn.Module, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """A state as it comes out of a file: of split tables, this process's rows."""
+    tables = split_tables(model)
+    return {n: _own(w, tables[n]) if n in tables else w for n, w in weights.items()}
+
+
+def whole_optimizer(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """As `whole_rows`, of an optimizer of the model: what it keeps of each number."""
+    return _of_rows(model, optimizer, optimizer.state_dict(), lambda own, table: whole_in_first(own, table.bounds))
+
+
+def own_optimizer(model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """As `own_rows`."""
+    return _of_rows(model, optimizer, state, _own)
+
+
+def _own(values: Any, table: SplitEmbedding) -> Any:
+    is_whole = isinstance(values, Tensor) and values.dim() == 2 and len(values) == table.n_items
+    return values[table.columns].clone() if is_whole else values
+
+
+def _of_rows(
+    model: nn.Module, optimizer: Optimizer, state: dict[str, Any], change: Callable[[Tensor, SplitEmbedding], Tensor]
+) -> dict[str, Any]:
+    tables = {id(table.weight): table for table in split_tables(model).values()}
+    kept = dict(state["state"])
+    for place, parameter in enumerate(one for group in optimizer.param_groups for one in group["params"]):
+        if id(parameter) in tables and place in kept:
+            table, found = tables[id(parameter)], kept[place].items()
+            kept[place] = {n: change(v, table) if isinstance(v, Tensor) and v.dim() == 2 else v for n, v in found}
+    return {**state, "state": kept}

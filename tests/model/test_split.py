@@ -1,0 +1,79 @@
+"""Tables whose rows are split over processes: when they are, and what each process has at the start."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recbole_odrec.errors import UserError
+from recbole_odrec.model import split
+from recbole_odrec.model.split import decide_split
+from recbole_odrec.nn.tables import split as split_table
+from recbole_odrec.nn.tables.dense import DenseEmbedding
+from recbole_odrec.nn.tables.split import SplitEmbedding, split_tables
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes on this machine, with 1 MB for both; the other one has as much."""
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(split, "n_processes", lambda: 2)
+    monkeypatch.setattr(split, "free_bytes", lambda device: 1_000_000)
+    monkeypatch.setattr(split, "gathered", lambda value: [value, value])
+
+
+@pytest.mark.parametrize(("n_items", "is_split"), [(976, False), (977, True)])
+def test_auto_splits_what_takes_more_than_half_of_a_processs_memory(two, small_config, n_items, is_split) -> None:
+    config = small_config("SASRecTeacher")  # 16 columns of 16 bytes: 256 bytes an item, of 250,000
+    reason = decide_split(config, n_items)
+    assert config["split_table"] is is_split
+    assert (reason or "").startswith("rows of the item table are split over 2 processes: ") is is_split
+
+
+def test_one_process_has_whole_tables(small_config) -> None:
+    config = small_config("SASRecTeacher", split_table=True)
+    assert decide_split(config, 10**9) is None
+    assert config["split_table"] is False
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"table_dropout_prob": 0.1}, "split_table=True, and table_dropout_prob=0.1 needs whole tables: leave one of"),
+        ({"clip_grad_norm": {"max_norm": 5}}, "clip_grad_norm={'max_norm': 5} needs whole tables"),
+        ({"sampled_items": 64}, "sampled_items=64 needs whole tables"),
+        ({"eval_args": {"mode": "uni100", "order": "TO"}}, "mode=uni100 of eval_args needs whole tables"),
+    ],
+)
+def test_what_cannot_be_split_is_refused_by_name_or_stays_whole(two, small_config, keys, message) -> None:
+    with pytest.raises(UserError, match="split_table=True") as error:
+        decide_split(small_config("SASRecTeacher", split_table=True, **keys), 977)
+    assert message in str(error.value)
+    config = small_config("SASRecTeacher", **keys)
+    assert decide_split(config, 977) is None
+    assert config["split_table"] is False
+
+
+@pytest.mark.parametrize("dim", [3, 16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_each_process_draws_its_rows_of_the_whole_table(monkeypatch, dim: int, dtype: torch.dtype) -> None:
+    monkeypatch.setattr(split_table, "_DRAWN", 32)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        torch.manual_seed(3)
+        whole, after = DenseEmbedding(101, dim), torch.rand(1)
+        rows = []
+        for number in range(3):
+            monkeypatch.setattr(split_table, "rank", lambda number=number: number)
+            monkeypatch.setattr(split_table, "bounds_of", lambda n_rows: [0, 33, 67, n_rows])
+            torch.manual_seed(3)
+            own = SplitEmbedding(101, dim)
+            assert torch.equal(torch.rand(1), after)
+            assert own.n_stored == whole.n_stored
+            assert list(split_tables(torch.nn.ModuleDict({"a": own}))) == ["a.weight"]
+            rows.append(own.weight)
+    finally:
+        torch.set_default_dtype(before)
+    assert [len(own) for own in rows] == [33, 34, 34]
+    assert torch.equal(torch.cat(rows), whole.weight)
