@@ -42,6 +42,8 @@ YOUNGER = {
     "follower_gain": "auto",
     "sampled_items": 0,
     "split_table": "auto",
+    "update_from": None,
+    "update_budget": 0,
     "shuffle_buffer": 20_000_000,
 }
 EVALUATION = {"metrics": ["Recall", "MRR", "NDCG"], "topk": [5, 10, 20], "valid_metric": "NDCG@10"}
