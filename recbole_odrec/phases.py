@@ -89,6 +89,8 @@ def phase_report(trainer: Any, valid_data: Any, test_data: Any, is_head: Tensor 
     report["parameters"] = parameter_report(trainer.model)
     if decided := getattr(trainer.model, "decided", None):
         report["decided"] = decided
+    if (followers := getattr(trainer.model, "followers", None)) is not None:
+        report["follower_gain"] = float(followers.gain)
     if isinstance(trainer, ResumableTrainer):
         report.update(_times(trainer.epoch_seconds), best_epoch=trainer.best_epoch, losses=trainer.loss_history)
         report["checkpoint"] = str(trainer.best_file)

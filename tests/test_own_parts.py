@@ -108,7 +108,14 @@ EPOCHS = 4
 TABLE = f"{Path(__file__).stem}:QuotientRemainder"
 PARTS = [f"--table={TABLE}", f"--objectives=['{Path(__file__).stem}:Centre']"]
 WORDS = [
-    *(*PARTS, "--n_remainders=40", "--centre_weight=0.01", "--contrastive_weight=0", "--predictive_weight=0"),
+    *(
+        "--recipe=none",
+        *PARTS,
+        "--n_remainders=40",
+        "--centre_weight=0.01",
+        "--contrastive_weight=0",
+        "--predictive_weight=0",
+    ),
     *("--kd_weight=0", f"--epochs={EPOCHS}", "--stopping_step=10", "--hidden_size=16", "--MAX_ITEM_LIST_LENGTH=20"),
     *("--train_batch_size=128", "--show_progress=False", "--metric_decimal_place=10", "--init_from_teacher=False"),
 ]

@@ -30,8 +30,9 @@ OF_RECBOLE = {"train_neg_sample_args": None, "loss_type": "CE", "valid_metric": 
 
 
 def of(model: str, settings: dict) -> dict:
-    kept = {key: value for key, value in settings.items() if key != "compression_rate"}
-    return {**kept, **(OF_RECBOLE if model == "GRU4Rec" else {})}
+    is_ours = model != "GRU4Rec"
+    kept = {k: v for k, v in settings.items() if k != "compression_rate" and (is_ours or k != "recipe")}
+    return {**kept, **({} if is_ours else OF_RECBOLE)}
 
 
 def draws(train_data) -> tuple:

@@ -29,7 +29,7 @@ def check_gain(config: Config, valid_data: Any) -> None:
     if chooses_gain(config) and (config["refit_epochs"] or not valid_data):
         raise UserError(
             "follower_gain=auto is chosen on validation cases, which this run has none of: give a number, such as the "
-            "one that a run with them has chosen (`decided` in its result.json)."
+            "follower_gain in the result.json of a run with them."
         )
 
 

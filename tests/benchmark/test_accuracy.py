@@ -124,6 +124,8 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, capsys) ->
         assert selected["valid"]["all"]["ndcg@10"] > 0
         assert tested["valid"] is None
         assert tested["config"]["refit_epochs"] == selected["best_epoch"] + 1
+        if row.name == STUDENT:  # the gain that validation chose
+            assert tested["config"]["follower_gain"] == tested["follower_gain"] == selected["follower_gain"]
         ranks, n_sessions = unpack(tested["test_ranks"]), unpack(tested["test_sessions"])
         assert n_sessions.sum() == len(ranks) == tested["data"]["cases"][2]
         for metric in METRICS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -30,10 +29,8 @@ class Trainer:
         self.valid_metric, self.valid_metric_bigger = "ndcg@10", is_bigger_better
         self.best_valid_score, self.best_valid_result = scores[0.0], {"ndcg@10": scores[0.0]}
         self.phase, self.best_file, self.logger = "model", file, logging.getLogger()
-        self.model = SimpleNamespace(followers=FollowerScores(3, 1), decided={}, state_dict=self.state_dict)
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        return {"followers.gain": self.model.followers.gain}
+        self.model = torch.nn.Module()
+        self.model.followers, self.model.decided = FollowerScores(3, 1), {}
 
     def load_best(self) -> None:
         checkpoint.load(self.best_file)
@@ -56,7 +53,7 @@ def test_gains_are_tried_until_two_are_worse(
     tmp_path: Path, scores: dict[float, float], best: float, n_tried: int, sign: int
 ) -> None:
     trainer = Trainer({gain: sign * score for gain, score in scores.items()}, tmp_path / "best.pth", sign > 0)
-    state = {"model": "ODRec", "epoch": 4, "state_dict": trainer.state_dict()}
+    state = {"model": "ODRec", "epoch": 4, "state_dict": trainer.model.state_dict()}
     checkpoint.save(trainer.best_file, state)
     choose_gain(trainer, "validation")
     assert trainer.tried == list(GAINS[:n_tried])

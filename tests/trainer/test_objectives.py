@@ -92,7 +92,14 @@ def make(small_config, tmp_path: Path):
 
 def test_an_objective_of_ones_own_trains_beside_ours(small_data: Path, tmp_path: Path, caplog) -> None:
     caplog.set_level("INFO")
-    values = {"objectives": [CENTER], "center_weight": 0.25, "hidden_size": 16, "compression_rate": 2, "epochs": 2}
+    values = {
+        "recipe": "none",
+        "objectives": [CENTER],
+        "center_weight": 0.25,
+        "hidden_size": 16,
+        "compression_rate": 2,
+        "epochs": 2,
+    }
     values |= {"data_path": str(small_data), "checkpoint_dir": str(tmp_path), "train_batch_size": 1024}
     result = run("ODRec", "ml-small", config_dict={**values, "MAX_ITEM_LIST_LENGTH": 20, "show_progress": False})
     names = ["next_item", "soft_targets", "contrastive", "predictive", "center"]
@@ -257,7 +264,7 @@ def test_an_objective_that_does_not_say_that_it_needs_a_teacher_is_told_so(make)
 
 
 def test_ours_may_be_named_and_count_once() -> None:
-    config = make_config("ODRec", "ml-100k", config_dict={"objectives": ["contrastive", CENTER]})
+    config = make_config("ODRec", "ml-100k", config_dict={"recipe": "none", "objectives": ["contrastive", CENTER]})
     assert [kind.name for kind in active_objectives(config)] == ["catalogue", "contrastive", "predictive", "center"]
 
 

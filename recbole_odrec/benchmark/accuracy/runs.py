@@ -104,7 +104,10 @@ class Runner:
             return self._read(job)
         settings = {**self.common, "metric_decimal_place": 6, **job.row.settings, "seed": job.seed}
         if not job.selects:
-            settings["refit_epochs"] = self._selected_epochs(job)
+            selected = self._selected(job)
+            settings["refit_epochs"] = selected["best_epoch"] + 1
+            if "follower_gain" in selected:
+                settings["follower_gain"] = selected["follower_gain"]
         teachers = self._teachers(job)
         if teachers:
             settings["teachers"] = [
@@ -159,11 +162,11 @@ class Runner:
 
     # ------------------------------------------------------------------ what a job builds on
 
-    def _selected_epochs(self, job: Job) -> int:
+    def _selected(self, job: Job) -> dict[str, Any]:
         selection = Job(job.row, SEEDS[0], selects=True)
         if not self.is_done(selection):
             self.carry_out(selection)
-        return self._read(selection)["best_epoch"] + 1
+        return self._read(selection)
 
     def _read(self, job: Job) -> dict[str, Any]:
         return json.loads(self.path(job).read_text(encoding="utf-8"))

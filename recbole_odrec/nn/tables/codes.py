@@ -102,23 +102,14 @@ class ProductCodesEmbedding(ItemTable):
     def from_compression_rate(
         cls, n_items: int, embedding_dim: int, compression_rate: float = 30, bytes_beside: int = 0, **kwargs: object
     ) -> ProductCodesEmbedding:
-        """The table with the most codes whose dense float32 bytes are at least `compression_rate` times its own.
-
-        Args:
-            n_items, embedding_dim: N, D.
-            compression_rate: asked for.
-            bytes_beside: what else is stored for the items.
-            kwargs: as of the class.
+        """With the most codes at which dense float32 bytes are so many times its own and those stored beside it.
 
         Raises:
             InfeasibleRateError: no number of codes reaches the rate.
         """
         dense, codebooks = 4 * n_items * embedding_dim, ENTRIES * embedding_dim
-        rates = {
-            m: dense / (n_items * m + codebooks + 4 * m + bytes_beside)
-            for m in range(1, embedding_dim + 1)
-            if embedding_dim % m == 0
-        }
+        possible = [m for m in range(1, embedding_dim + 1) if embedding_dim % m == 0]
+        rates = {m: dense / (n_items * m + codebooks + 4 * m + bytes_beside) for m in possible}
         reaching = [m for m, rate in rates.items() if rate >= compression_rate]
         if not reaching:
             raise InfeasibleRateError(
