@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import floor
+from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
 
 from recbole_odrec.data.session_rows import StreamedRows
 from recbole_odrec.errors import InfeasibleRateError
+from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.follower_gain import check_gain, chooses_gain
-from recbole_odrec.trainer.student_update import rate_of_checkpoint
+from recbole_odrec.trainer.student_update import n_followers_of, rate_of_checkpoint
 
 
 def decide_followers(config: Config, dataset: Any, valid_data: Any) -> None:
@@ -26,6 +28,13 @@ def decide_followers(config: Config, dataset: Any, valid_data: Any) -> None:
         UserError: followers, and no validation cases to choose `follower_gain=auto` on.
     """
     config["decided"] = {}
+    is_asked = "n_followers" in config.external_config_dict
+    if config["update_from"] and not is_asked:
+        n_followers = n_followers_of(checkpoint.load_model(Path(config["update_from"]))["state_dict"])
+        if n_followers != config["n_followers"]:
+            config["decided"] = {"n_followers": f"{n_followers}, as many as update_from has"}
+            config["n_followers"] = n_followers
+        return
     if not config["n_followers"]:
         return
     reason = ""
@@ -33,7 +42,7 @@ def decide_followers(config: Config, dataset: Any, valid_data: Any) -> None:
         reason = "training cases are streamed, and counting them needs all"
     elif not valid_data and not config["refit_epochs"] and chooses_gain(config):
         reason = "there are no validation cases to choose follower_gain on"
-    if reason and "n_followers" not in config.external_config_dict:
+    if reason and not is_asked:
         config["decided"] = {"n_followers": f"0, not {config['n_followers']}: {reason}"}
         config["n_followers"] = 0
     check_gain(config, valid_data)

@@ -34,6 +34,14 @@ TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
+# Settings that change where a run writes or what it shows, never its numbers.
+VOLATILE = {
+    *("data_path", "checkpoint_dir", "show_progress", "state", "gpu_id", "device", "log_wandb", "wandb_project"),
+    *("save_step", "worker", "save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"),
+    *("teacher_cache", "recipe", "config_files", "use_gpu", "eval_batch_size", "score_memory", "split_table"),
+}
+
+
 @dataclass(frozen=True)
 class NoSettings:
     """Of a part that has no keys."""

@@ -10,9 +10,12 @@ from statistics import mean, stdev
 from typing import Any
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.parsing import VOLATILE
 
 # Split, group of cases, metric.
 Column = tuple[str, str, str]
+# Data set, phase, model, rate, settings, and which of those that nothing tells apart.
+Row = tuple[str, str, str, str, str, int]
 _COLUMNS: tuple[Column, ...] = (
     ("valid", "all", "ndcg@10"),
     *(("test", "all", metric) for metric in ("ndcg@10", "recall@10", "recall@20")),
@@ -21,7 +24,7 @@ _COLUMNS: tuple[Column, ...] = (
 
 
 def summarize(paths: Iterable[str | Path], full: bool = False) -> str:
-    """A Markdown table of metrics: a row for each data set, phase, model and compression rate.
+    """A Markdown table of metrics: a row for each data set, phase, model and configuration.
 
     Runs that differ in their seed alone share a row; a teacher that served several runs of one seed counts once.
 
@@ -36,18 +39,24 @@ def summarize(paths: Iterable[str | Path], full: bool = False) -> str:
     Raises:
         UserError: a file that is not a result.
     """
-    rows: dict[tuple[str, str, str, str], dict[int, dict[str, Any]]] = defaultdict(dict)
+    rows: dict[Row, dict[int, dict[str, Any]]] = defaultdict(dict)
     for path in paths:
         result = _read(Path(path))
-        asked = result["config"].get("compression_rate")
+        config, seed = result["config"], result["seed"]
+        asked = config.get("compression_rate")
         for name, phase in result["phases"].items():
-            rate = f"{asked:g}x asked" if name == "student" and asked else "-"
-            rows[result["dataset"], name, phase["model"], rate][result["seed"]] = phase
+            is_student = name == "student"
+            model = f"{phase['model']}, {config['table']}" if is_student and "table" in config else phase["model"]
+            rate = f"{asked:g}x asked" if is_student and asked else "-"
+            row = (result["dataset"], name, model, rate, _settings(config, name), 0)
+            while not _is_alike(rows[row].get(seed, phase), phase):
+                row = (*row[:-1], row[-1] + 1)
+            rows[row][seed] = phase
     columns = _all_columns(phase for phases in rows.values() for phase in phases.values()) if full else _COLUMNS
     names = [" ".join(column).replace(" all", "") for column in columns]
     header = ["data", "model", "rate", "item table", *names, "training s", "seeds"]
     lines = [header, ["---"] * len(header)]
-    for (dataset, name, model, rate), phases in sorted(rows.items(), key=lambda row: _order(row[0], row[1])):
+    for (dataset, name, model, rate, *_), phases in sorted(rows.items(), key=lambda row: _order(row[0], row[1])):
         reports = list(phases.values())
         sizes = reports[0]["parameters"]
         stored = f"{sizes['compression_rate']:.1f}x ({rate})" if rate != "-" else "1x"
@@ -58,6 +67,18 @@ def summarize(paths: Iterable[str | Path], full: bool = False) -> str:
         time = f"{mean(seconds):.0f}" if seconds else "-"
         lines.append([dataset, f"{name} ({model})", stored, table, *cells, time, seeds])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _settings(config: dict[str, Any], phase: str) -> str:
+    """What a run's numbers depend on beside its seed, and a teacher's on its entry in the list alone."""
+    kept = {key: value for key, value in config.items() if key not in VOLATILE | {"seed", "decided", "teachers"}}
+    teachers = [{**entry, "checkpoint": "checkpoint" in entry} for entry in config.get("teachers") or []]
+    return json.dumps({"teachers": teachers, **(kept if phase != "teacher" else {})}, sort_keys=True)
+
+
+def _is_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two phases of one seed are one, counted by both runs."""
+    return all(one.get(split) == other.get(split) for split in ("valid", "test"))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -92,7 +113,7 @@ def _all_columns(phases: Iterable[dict[str, Any]]) -> list[Column]:
     )
 
 
-def _order(row: tuple[str, str, str, str], phases: dict[int, dict[str, Any]]) -> tuple[str, bool, float]:
+def _order(row: Row, phases: dict[int, dict[str, Any]]) -> tuple[str, bool, float]:
     """Teachers first, then students from large to small."""
     size = next(iter(phases.values()))["parameters"].get("item_table", 0)
     return row[0], row[1] == "student", -size

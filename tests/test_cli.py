@@ -113,6 +113,26 @@ def test_help_names_the_options(capsys) -> None:
     assert "--resume" in capsys.readouterr().out
 
 
+def test_runs_of_other_settings_have_rows_of_their_own(capsys) -> None:
+    """Two tables at one rate, and a teacher whose numbers say that it is another."""
+    sizes = {"item_table": 10, "compression_rate": 8}
+    for number, (table, seed, ndcg) in enumerate([("codes", 1, 0.1), ("codes", 2, 0.2), ("tensor_train", 1, 0.3)]):
+        metrics = {"all": {"ndcg@10": ndcg}}
+        phase = {"model": "S", "valid": metrics, "test": metrics, "parameters": sizes}
+        config = {"compression_rate": 8, "table": table, "seed": seed, "checkpoint_dir": str(number)}
+        config["teachers"] = [{"checkpoint": f"{number}.pth"}]
+        result = {"dataset": "d", "seed": seed, "config": config, "phases": {"teacher": phase, "student": phase}}
+        Path(f"{number}.json").write_text(json.dumps(result))
+    assert main(["summary", "0.json", "1.json", "2.json"]) == 0
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [(row[1], row[5], row[-1]) for row in rows] == [
+        ("teacher (S)", "15.00 ± 7.07", "1, 2"),
+        ("teacher (S)", "30.00", "1"),
+        ("student (S, codes)", "15.00 ± 7.07", "1, 2"),
+        ("student (S, tensor_train)", "30.00", "1"),
+    ]
+
+
 def test_summary_averages_over_seeds_and_counts_a_shared_teacher_once(capsys) -> None:
     def phase(model: str, ndcg: float, size: int) -> dict:
         metrics = {"ndcg@10": ndcg, "recall@10": 2 * ndcg, "recall@20": 3 * ndcg}

@@ -22,6 +22,7 @@ from torch import Tensor
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_zip, json_plain, write_atomically
 from recbole_odrec.nn.tables.split import own_rows
+from recbole_odrec.parsing import VOLATILE
 from recbole_odrec.processes.group import first_gives
 
 FORMAT = "recbole_odrec checkpoint 1"
@@ -195,13 +196,6 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
 
 # ---------------------------------------------------------------------- what a run is a run of
 
-# Settings that change where a run writes or what it shows, never its numbers.
-_VOLATILE = {
-    *("data_path", "checkpoint_dir", "show_progress", "state", "gpu_id", "device", "log_wandb", "wandb_project"),
-    *("save_step", "worker", "save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"),
-    *("teacher_cache", "recipe", "config_files", "use_gpu", "eval_batch_size", "score_memory", "split_table"),
-}
-
 
 def plain_config(config: Config) -> dict[str, Any]:
     """A configuration's values as JSON types."""
@@ -215,7 +209,7 @@ def fingerprint(*values: Any) -> str:
         if isinstance(value, np.ndarray):
             digest.update(np.ascontiguousarray(value).tobytes())
         elif hasattr(value, "final_config_dict"):
-            kept = {key: kept for key, kept in plain_config(value).items() if key not in _VOLATILE}
+            kept = {key: kept for key, kept in plain_config(value).items() if key not in VOLATILE}
             for teacher in kept.get("teachers", []):  # one given as a file counts by what is in it (`identify`)
                 teacher.pop("checkpoint", None)
             digest.update(json.dumps(kept, sort_keys=True).encode())

@@ -16,8 +16,8 @@ GAINS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0)
 
 
 def chooses_gain(config: Config) -> bool:
-    """Whether the run has followers whose gain is not given."""
-    return bool(config["n_followers"]) and config["follower_gain"] == "auto"
+    """Whether the run has followers whose gain is not given: an update's is that of the student out there."""
+    return bool(config["n_followers"]) and config["follower_gain"] == "auto" and not config["update_from"]
 
 
 def check_gain(config: Config, valid_data: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.session_recommender import SessionRecommender
-from recbole_odrec.nn import ProductCodesEmbedding
+from recbole_odrec.nn import FollowerScores, ProductCodesEmbedding
+from recbole_odrec.nn.followers import follower_bytes
 from recbole_odrec.nn.tables.codes_fit import nearest
 from recbole_odrec.parsing import require
 from recbole_odrec.processes.group import n_processes
@@ -28,6 +29,7 @@ from recbole_odrec.trainer import checkpoint
 
 CODES = "item_table.codes"
 _REST = 1700  # bytes of a delta beside codes and items: its header, the manifest, sizes in the graph
+_WEIGHT = 100  # and for each further weight that grows
 _MOVED, _NEW = 3, 1  # bytes that a code of an old and of a new item takes, about: what gains are compared by
 _RIDGE = 1e-3  # of the mean square of a teacher's rows
 
@@ -54,10 +56,9 @@ class StudentUpdate:
     def __init__(self, config: Config, student: SessionRecommender) -> None:
         self.path, self.budget = Path(config["update_from"]), int(config["update_budget"])
         table = student.item_table
-        if not isinstance(table, ProductCodesEmbedding) or student.followers is not None:
-            name = type(table).__name__
-            what = f"{name}, every number of which moves" if student.followers is None else "n_followers"
-            raise UserError(f"update_from={str(self.path)!r} moves codes alone, not {what}: table=codes n_followers=0.")
+        if not isinstance(table, ProductCodesEmbedding):
+            what = f"{type(table).__name__}, every number of which moves"
+            raise UserError(f"update_from={str(self.path)!r} moves codes alone, not {what}: table=codes.")
         self.table: ProductCodesEmbedding = table
         if n_processes() > 1:
             raise UserError(f"update_from={str(self.path)!r} trains in one process: start it without torchrun.")
@@ -70,9 +71,26 @@ class StudentUpdate:
         require(n_new >= 0, "update_from", str(self.path), most)
         usual = codes.long().mode(0).values.to(torch.uint8)  # the cheapest for a delta
         weights[CODES] = torch.cat([codes, usual.expand(n_new, -1)])
+        self.bytes_beside = self._grow_followers(weights, student.followers)
         checkpoint.load_weights(student, weights, self.path)
         student.requires_grad_(False)
         self.start = self.table.codes.clone()
+
+    def _grow_followers(self, weights: dict[str, Any], followers: FollowerScores | None) -> int:
+        """Gives new items the followers that this run has counted; old ones keep theirs, and all the gain.
+
+        Returns:
+            Bytes of the new items'.
+        """
+        n_stored, n_asked = n_followers_of(weights), 0 if followers is None else followers.items.shape[1]
+        require(n_stored == n_asked, "n_followers", n_asked, f"{n_stored} as update_from={str(self.path)!r} has")
+        if followers is None:
+            return 0
+        for name in ("items", "strengths"):
+            now, key = getattr(followers, name), f"followers.{name}"
+            weights[key] = torch.cat([weights[key].to(now), now[self.n_old :]])
+        n_items = len(followers.items)
+        return (n_items - self.n_old) * n_asked * follower_bytes(n_items) + 2 * _WEIGHT
 
     # ------------------------------------------------------------------ codes that move
 
@@ -148,7 +166,7 @@ class StudentUpdate:
         rows = [Alike(m * n_new, m * n_old, n_old, 1) for m in range(codes.shape[1])]
         old, new = (part.cpu().numpy().T.tobytes() for part in (self.start[:n_old], codes))
         names = zlib.compress("\n".join(map(str, self.new_tokens)).encode(), 9)
-        return len(encoded_alike(old, new, rows)) + len(names) + _REST
+        return len(encoded_alike(old, new, rows)) + len(names) + self.bytes_beside + _REST
 
     def _kept(self, moved: Tensor, places: Tensor) -> Tensor:
         """The start, with some of the codes that have moved."""
@@ -179,7 +197,15 @@ def rate_of_checkpoint(config: Config, student: Any) -> float | None:
     n_codes = _codes(checkpoint.load_model(path)["state_dict"], path).shape[1]
     if n_codes == table.n_codes or table.embedding_dim % n_codes:
         return None
-    return ProductCodesEmbedding(table.n_items, table.embedding_dim, n_codes).compression_rate
+    dense = 4 * table.n_items * table.embedding_dim
+    beside = table.n_items * config["n_followers"] * follower_bytes(table.n_items)
+    return dense / (ProductCodesEmbedding(table.n_items, table.embedding_dim, n_codes).n_bytes + beside)
+
+
+def n_followers_of(weights: Mapping[str, Any]) -> int:
+    """How many followers an item a student keeps."""
+    stored: Any = weights.get("followers.items")
+    return stored.shape[1] if isinstance(stored, Tensor) and stored.dim() == 2 else 0
 
 
 def _codes(weights: dict[str, Any], path: Path) -> Tensor:

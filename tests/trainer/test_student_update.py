@@ -21,8 +21,8 @@ from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.student_update import CODES, StudentUpdate
 from tests.conftest import ML_100K, TINY_RUN
 
-OF_CODES = {"table": "codes", "init_from_teacher": True, "seed": 1}
-BUDGET = 4500
+OF_CODES = {"table": "codes", "init_from_teacher": True, "n_followers": 2, "seed": 1}
+BUDGET = 5200
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +82,12 @@ def bundles(old: Path, updated: Path, tmp_path_factory: pytest.TempPathFactory) 
 def test_only_codes_move_and_items_keep_their_ids(old: Path, updated: Path) -> None:
     before, after = weights(old), weights(updated)
     assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before if name != CODES)
+    grow = {CODES, "followers.items", "followers.strengths"}
+    assert all(torch.equal(before[name], after[name]) for name in before if name not in grow)
+    assert before["followers.gain"] > 0
+    for name in grow - {CODES}:
+        assert torch.equal(before[name], after[name][: len(before[name])])
+        assert after[name][len(before[name]) :].any(1).float().mean() > 0.9
     tokens, now = checkpoint.item_tokens(old), checkpoint.item_tokens(updated)
     assert now[: len(tokens)] == tokens
     assert len(now) > len(tokens) + 20
@@ -97,7 +102,7 @@ def test_everything_else_of_the_bundle_is_the_same_bit_for_bit(bundles) -> None:
     )
     others = {name for name in before if name not in after or before[name].raw_data != after[name].raw_data}
     numbers = {name for name in others if before[name].data_type == onnx.TensorProto.INT64}  # of items, in shapes
-    assert others - numbers == {"codes"}
+    assert others - numbers == {"codes", "followers.ids", "followers.strengths"}
     large = [name for name, tensor in before.items() if tensor.data_type == onnx.TensorProto.INT8]
     assert len(large) > 4
     assert all(np.prod(before[name].dims) < 5 for name in numbers)
@@ -215,7 +220,7 @@ def test_a_run_that_was_interrupted_ends_alike(old: Path, settings) -> None:
             {"table": "tensor_train", "move_codes_every": None},
             "moves codes alone, not SemiTensorTrainEmbedding, every number of which moves",
         ),
-        ({"n_followers": 4}, "moves codes alone, not n_followers"),
+        ({"n_followers": 4}, "n_followers=4, expected 2 as update_from="),
         ({"move_codes_every": 0}, "move_codes_every=0, expected at least 1 with update_from"),
         ({"hidden_size": 8}, "is of another model: its weight"),
         ({"update_from": "none.pth"}, "checkpoint none.pth does not exist"),
