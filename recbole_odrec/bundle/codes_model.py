@@ -18,6 +18,7 @@ from recbole_odrec.bundle.graph import FLOAT
 from recbole_odrec.errors import UserError
 
 _AT_ONCE = 256  # sessions
+_FOLLOWERS = {"followers.ids", "followers.ids.high", "followers.strengths"}
 
 
 class CodesModel:
@@ -38,8 +39,8 @@ class CodesModel:
     def __init__(self, path: Path, max_length: int) -> None:
         self.model, self.max_length = onnx.load(path), max_length
         stored = {tensor.name: tensor for tensor in self.model.graph.initializer}
-        if not {"codes", "codebooks", "codebooks.scale"} <= stored.keys() or "followers.ids" in stored:
-            raise UserError(f"{path}: items can be added to a student of table=codes n_followers=0 alone.")
+        if not {"codes", "codebooks", "codebooks.scale"} <= stored.keys():
+            raise UserError(f"{path}: items can be added to a student of table=codes alone.")
         self.codes = numpy_helper.to_array(stored["codes"])
         integers, scale = (numpy_helper.to_array(stored[name]) for name in ("codebooks", "codebooks.scale"))
         self.books = integers.astype(np.float32) * scale
@@ -93,6 +94,10 @@ class CodesModel:
         places = {tensor.name: place for place, tensor in enumerate(graph.initializer)}
         all_codes = np.concatenate([self.codes, codes.T.astype(np.uint8)], 1)
         graph.initializer[places["codes"]].CopyFrom(numpy_helper.from_array(all_codes, "codes"))
+        for name in _FOLLOWERS & places.keys():  # new items have none, and are nobody's
+            rows = numpy_helper.to_array(graph.initializer[places[name]])
+            rows = np.concatenate([rows, np.zeros((len(codes), *rows.shape[1:]), rows.dtype)])
+            graph.initializer[places[name]].CopyFrom(numpy_helper.from_array(rows, name))
         for node in graph.node:  # the number of items stands in the shapes of scores, and bounds how many are asked for
             if node.op_type not in ("Reshape", "Min") or node.input[1] not in places:
                 continue

@@ -62,6 +62,27 @@ def test_the_grown_model_adds_its_items_and_changes_no_other_score(bundle: Path,
     np.testing.assert_array_equal(read_as_history, model.sessions([[ids[0, 2]]]))
 
 
+def test_new_items_have_no_followers_and_the_others_keep_theirs(train, tmp_path: Path) -> None:
+    settings = {"table": "codes", "init_from_teacher": True, "seed": 1, "n_followers": 2, "repeat_scores": True}
+    student = train("ODRec", **settings)["phases"]["student"]
+    assert student["follower_gain"] > 0
+    export_bundle(student["checkpoint"], tmp_path / "old", "fp32", max_ndcg_loss=1.0)
+    manifest = read_manifest(tmp_path / "old")
+    model, n_items = CodesModel(tmp_path / "old/model.onnx", manifest["max_length"]), manifest["n_items"]
+    folder = Path(shutil.copytree(tmp_path / "old", tmp_path / "grown"))
+    (folder / "model.onnx").write_bytes(model.grown(model.codes.T[[7, 9]]))
+    (folder / "items.txt").write_bytes((folder / "items.txt").read_bytes() + b"one\ntwo\n")
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, {**manifest, "n_items": n_items + 2})
+    for history in ([5, 17, 30], [9], list(range(1, 15))):
+        ids, scores = Recommender(tmp_path / "old").recommend_ids([history], 20)
+        now, of_now = Recommender(folder).recommend_ids([history], 20)
+        is_old = now[0] <= n_items
+        np.testing.assert_array_equal(now[0][is_old], ids[0, : is_old.sum()])
+        np.testing.assert_array_equal(of_now[0][is_old], scores[0, : is_old.sum()])
+    assert len(Recommender(folder).recommend_ids([[n_items + 1, n_items + 2]], 20)[0][0]) == 20
+
+
 # ---------------------------------------------------------------------- what an item gets
 
 
@@ -147,5 +168,5 @@ def test_bad_input_is_one_line(bundle: Path, content: str | None, line: str, cap
 
 
 def test_a_bundle_of_another_table_is_refused(tiny_bundle: Path) -> None:
-    with pytest.raises(UserError, match="student of table=codes n_followers=0 alone"):
+    with pytest.raises(UserError, match="student of table=codes alone"):
         CodesModel(tiny_bundle / "model.onnx", 20)

@@ -114,7 +114,14 @@ class _Rows(dict):
 
 def settings(small_data: Any, **keys: object) -> dict[str, object]:
     small = {"hidden_size": 16, "epochs": 1, "train_batch_size": 512, "MAX_ITEM_LIST_LENGTH": 20, "state": "ERROR"}
-    return {**small, "data_path": str(small_data), "show_progress": False, "compression_rate": 2, **keys}
+    return {
+        **small,
+        "data_path": str(small_data),
+        "show_progress": False,
+        "compression_rate": 2,
+        "recipe": "none",
+        **keys,
+    }
 
 
 def test_a_student_learns_from_counts_beside_a_network(small_data) -> None:

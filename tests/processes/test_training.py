@@ -18,7 +18,14 @@ from recbole_odrec.quick_start import run
 from .launching import launched, output_of
 
 KEYS = {
-    **{"dataset": "ml-small", "hidden_size": 16, "epochs": 1, "train_batch_size": 4096, "MAX_ITEM_LIST_LENGTH": 20},
+    **{
+        "recipe": "none",
+        "dataset": "ml-small",
+        "hidden_size": 16,
+        "epochs": 1,
+        "train_batch_size": 4096,
+        "MAX_ITEM_LIST_LENGTH": 20,
+    },
     **{"show_progress": False, "metric_decimal_place": 10, "item_skip_prob": 0.2, "checkpoint_dir": "saved"},
 }
 CODES = {"table": "codes", "compression_rate": 1, "init_from_teacher": True, "repeat_scores": True}

@@ -26,7 +26,14 @@ EPOCHS = 5
 
 def words(small_data: Path, *more: str) -> list[str]:
     return [
-        *("train", "--model=ODRec", "--dataset=ml-small", f"--data_path={small_data}", f"--epochs={EPOCHS}"),
+        *(
+            "train",
+            "--recipe=none",
+            "--model=ODRec",
+            "--dataset=ml-small",
+            f"--data_path={small_data}",
+            f"--epochs={EPOCHS}",
+        ),
         *("--stopping_step=10", "--hidden_size=16", "--compression_rate=2", "--MAX_ITEM_LIST_LENGTH=20"),
         *("--train_batch_size=512", "--show_progress=False", "--metric_decimal_place=10", "--init_from_teacher=True"),
         *("--item_order=teacher", *more),
