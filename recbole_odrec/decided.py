@@ -10,7 +10,7 @@ from typing import Any
 from recbole.config import Config
 
 from recbole_odrec.data.session_rows import StreamedRows
-from recbole_odrec.errors import InfeasibleRateError
+from recbole_odrec.errors import InfeasibleRateError, UserError
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.follower_gain import check_gain, chooses_gain
 from recbole_odrec.trainer.student_update import n_followers_of, rate_of_checkpoint
@@ -25,10 +25,12 @@ def decide_followers(config: Config, dataset: Any, valid_data: Any) -> None:
         valid_data: its validation cases.
 
     Raises:
-        UserError: followers, and no validation cases to choose `follower_gain=auto` on.
+        UserError: an update with a gain of its own; `follower_gain=auto`, and no validation cases to choose it on.
     """
     config["decided"] = {}
     is_asked = "n_followers" in config.external_config_dict
+    if config["update_from"] and config["follower_gain"] != "auto":
+        raise UserError(f"follower_gain={config['follower_gain']}: an update keeps that of update_from: leave it out.")
     if config["update_from"] and not is_asked:
         n_followers = n_followers_of(checkpoint.load_model(Path(config["update_from"]))["state_dict"])
         if n_followers != config["n_followers"]:
@@ -42,6 +44,8 @@ def decide_followers(config: Config, dataset: Any, valid_data: Any) -> None:
         reason = "training cases are streamed, and counting them needs all"
     elif not valid_data and not config["refit_epochs"] and chooses_gain(config):
         reason = "there are no validation cases to choose follower_gain on"
+    elif config["model"] == "ODRec" and config["table"] != "codes":
+        reason = f"the rate of table={config['table']} is in numbers, and has no room for them"
     if reason and not is_asked:
         config["decided"] = {"n_followers": f"0, not {config['n_followers']}: {reason}"}
         config["n_followers"] = 0

@@ -112,7 +112,7 @@ def _run_ours(
     split = decide_split(config, int(train_data._dataset.item_num)) if is_of_teacher else None
     teachers = _check_models(config, train_data, valid_data, test_data)
     if split is not None:
-        config["decided"] = {"split_table": split}
+        config["decided"] = {**config["decided"], "split_table": split}
     # Only now, with all input checked, does the run write anything.
     if run_dir is None:
         run_dir = first_gives(lambda: new_run_folder(config, identity))

@@ -40,6 +40,7 @@ def summarize(paths: Iterable[str | Path], full: bool = False) -> str:
         UserError: a file that is not a result.
     """
     rows: dict[Row, dict[int, dict[str, Any]]] = defaultdict(dict)
+    teachers: dict[Row, Row] = {}  # by what their students' runs were asked for
     for path in paths:
         result = _read(Path(path))
         config, seed = result["config"], result["seed"]
@@ -48,8 +49,12 @@ def summarize(paths: Iterable[str | Path], full: bool = False) -> str:
             is_student = name == "student"
             model = f"{phase['model']}, {config['table']}" if is_student and "table" in config else phase["model"]
             rate = f"{asked:g}x asked" if is_student and asked else "-"
-            row = (result["dataset"], name, model, rate, _settings(config, name), 0)
-            while not _is_alike(rows[row].get(seed, phase), phase):
+            asked_for = (result["dataset"], name, model, rate, _settings(config), 0)
+            row = teachers.get(asked_for, asked_for)
+            if name == "teacher" and row not in rows:  # the same as one of other students is the same row
+                same = (other for other in rows if other[:4] == row[:4] and _is_alike(rows[other].get(seed), phase))
+                row = teachers[asked_for] = next(same, row)
+            while seed in rows[row] and not _is_alike(rows[row][seed], phase):
                 row = (*row[:-1], row[-1] + 1)
             rows[row][seed] = phase
     columns = _all_columns(phase for phases in rows.values() for phase in phases.values()) if full else _COLUMNS
@@ -69,16 +74,16 @@ def summarize(paths: Iterable[str | Path], full: bool = False) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _settings(config: dict[str, Any], phase: str) -> str:
-    """What a run's numbers depend on beside its seed, and a teacher's on its entry in the list alone."""
-    kept = {key: value for key, value in config.items() if key not in VOLATILE | {"seed", "decided", "teachers"}}
+def _settings(config: dict[str, Any]) -> str:
+    """What a run's numbers depend on beside its seed."""
+    kept = {key: value for key, value in config.items() if key not in VOLATILE | {"seed", "decided"}}
     teachers = [{**entry, "checkpoint": "checkpoint" in entry} for entry in config.get("teachers") or []]
-    return json.dumps({"teachers": teachers, **(kept if phase != "teacher" else {})}, sort_keys=True)
+    return json.dumps({**kept, "teachers": teachers}, sort_keys=True)
 
 
-def _is_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _is_alike(one: dict[str, Any] | None, other: dict[str, Any]) -> bool:
     """Whether two phases of one seed are one, counted by both runs."""
-    return all(one.get(split) == other.get(split) for split in ("valid", "test"))
+    return one is not None and all(one.get(split) == other.get(split) for split in ("valid", "test"))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_runs_of_other_settings_have_rows_of_their_own(capsys) -> None:
         metrics = {"all": {"ndcg@10": ndcg}}
         phase = {"model": "S", "valid": metrics, "test": metrics, "parameters": sizes}
         config = {"compression_rate": 8, "table": table, "seed": seed, "checkpoint_dir": str(number)}
-        config["teachers"] = [{"checkpoint": f"{number}.pth"}]
+        config |= {"teachers": [{"checkpoint": f"{number}.pth"}], "hidden_size": 8 if table == "codes" else 16}
         result = {"dataset": "d", "seed": seed, "config": config, "phases": {"teacher": phase, "student": phase}}
         Path(f"{number}.json").write_text(json.dumps(result))
     assert main(["summary", "0.json", "1.json", "2.json"]) == 0

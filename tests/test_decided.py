@@ -55,5 +55,8 @@ def test_followers_that_nobody_asked_for_are_left_out_where_nothing_can_choose_t
     assert decided["n_followers"] == "0, not 2: there are no validation cases to choose follower_gain on"
     assert "compression_rate" in decided
     assert result["config"]["n_followers"] == 0
+    train = {**given, "table": "tensor_train", "eval_args": {**no_validation, "split": {"LS": "valid_and_test"}}}
+    decided = run("ODRec", "ml-small", config_dict=train, tests=False)["config"]["decided"]
+    assert decided["n_followers"] == "0, not 2: the rate of table=tensor_train is in numbers, and has no room for them"
     with pytest.raises(UserError, match="follower_gain=auto is chosen on validation cases"):
         run("ODRec", "ml-small", config_dict={**given, "n_followers": 2})

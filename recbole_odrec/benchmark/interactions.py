@@ -123,6 +123,7 @@ def trained(folder: str, model: str, hidden_size: int, n_steps: int) -> dict[str
     from recbole_odrec.phases import build_model
 
     values = {"data_path": f"{folder}/dataset", "hidden_size": hidden_size, "state": "ERROR", "show_progress": False}
+    values["recipe"] = "none"
     config = make_config(model, _NAME, config_dict={**values, "use_gpu": False})  # imports all of RecBole's models
     gc.collect()
     before, start = peak_bytes(), perf_counter()

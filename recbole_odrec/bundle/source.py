@@ -22,7 +22,7 @@ from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.session_recommender import SessionRecommender
-from recbole_odrec.parts import NEIGHBOURS
+from recbole_odrec.parts import FIXED_PARTS, NEIGHBOURS
 from recbole_odrec.registry import OUR_MODELS, model_class
 from recbole_odrec.trainer import checkpoint
 
@@ -114,6 +114,8 @@ def _rebuild_config(state: dict[str, Any], path: Path, data_path: str | None, pa
     if name in NEIGHBOURS:
         raise UserError(f"{path}: {name} counts, and has no graph for a device: export a student that it taught.")
     given = {"use_gpu": False, "show_progress": False, "state": "ERROR", "train_neg_sample_args": None}
+    if name in FIXED_PARTS:
+        given["recipe"] = "none"  # keys younger than the file have their defaults, not a recipe's
     if name not in OUR_MODELS:
         given["metrics"] = stored.get("metrics", ["Recall"])
     folder = Path(str(stored.get("data_path") or "."))

@@ -69,6 +69,7 @@ def resolve_teacher(
     run = {key: value for key, value in student.given.items() if key in known - _STUDENTS}
     if stored is not None:  # the network is the file's; keys younger than the file have their defaults
         run = {key: value for key, value in run.items() if key not in our_properties(f"model/{model}")}
+        stored = {**stored, "recipe": "none"}  # whose keys are no defaults
     shared = {key: values[key] for key in _SHARED_KEYS if key in values}
     heard = {**training, **run, **shared, "train_neg_sample_args": None, **(stored or {})}
     return resolve_model(model, student.dataset, config_dict=differs, heard=heard)
@@ -146,6 +147,10 @@ def _written_out(entries: Any, dataset: str, of_every_one: Mapping[str, Any]) ->
                 raise UserError(f"teacher {number} cannot differ in {', '.join(shared)}: leave it to the run itself.")
             model = entry.get("model", "SASRecTeacher")
             require(model != "ODRec", f"model of teacher {number}", model, "another model: ODRec is the student")
+            if entry.get("n_followers"):
+                raise UserError(
+                    f"teacher {number}: followers are a student's, and teach nothing: leave n_followers out."
+                )
             known = known_keys(model, dataset)
             own = {key: value for key, value in of_every_one.items() if key in known}
             written.append({"model": model, **own, **entry})

@@ -33,7 +33,7 @@ def decide_split(config: Config, n_items: int) -> str | None:
         if asked is True:
             raise UserError(f"split_table=True, and {problem}: leave one of them out.")
         return None
-    need = _BYTES * n_items * config["hidden_size"]
+    need = (_BYTES + 4 * bool(config["average_decay"])) * n_items * config["hidden_size"]
     here = 1 if config["device"].type == "cuda" else int(os.environ["LOCAL_WORLD_SIZE"])
     free = min(gathered(free_bytes(config["device"]) // here))
     if asked == "auto" and need <= _SHARE * free:

@@ -178,6 +178,8 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source, items: s
         if others:
             raise UserError(f"{best_file} is of other {' and '.join(others)} than asked for.")
     checkpoint.load_weights(trainer.model, state["state_dict"], best_file, state["n_items"])
+    if getattr(trainer.model, "followers", None) is not None:
+        trainer.model.followers = None  # they teach nothing: what is reported is what taught
     trainer.best_epoch = state["epoch"]
     trainer.epoch_seconds = list(history.get("epoch_seconds", []))
     trainer.loss_history = list(history.get("loss_history", []))

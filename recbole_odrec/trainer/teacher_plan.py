@@ -19,7 +19,6 @@ from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.model.split import decide_split
 from recbole_odrec.neighbours import NeighbourModel
-from recbole_odrec.neighbours.followers import keep_followers
 from recbole_odrec.nn.kinds import KINDS
 from recbole_odrec.processes.group import n_processes
 from recbole_odrec.registry import model_class
@@ -85,8 +84,6 @@ def _build(phase_config: Config, train_data: Any, trains: bool) -> Any:
     init_seed(phase_config["seed"], phase_config["reproducibility"])
     try:
         model = kind(phase_config, train_data._dataset)
-        if trains:
-            keep_followers(model, train_data._dataset)
         model = model.to(phase_config["device"])
     except UserError:
         raise

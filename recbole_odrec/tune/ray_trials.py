@@ -23,7 +23,17 @@ from ray.tune.search.optuna import OptunaSearch
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.tune.space import draw
-from recbole_odrec.tune.study import DONE, STUDY, Asked, check, drop_weights, open_study, say, write_best
+from recbole_odrec.tune.study import (
+    DONE,
+    STUDY,
+    Asked,
+    check,
+    drop_weights,
+    open_study,
+    say,
+    valid_score,
+    write_best,
+)
 
 
 def tune_with_ray(
@@ -73,18 +83,16 @@ def _run(asked: Asked, study: optuna.Study, metric: str, n_trials: int, resource
         os.chdir(here)  # a trial's process is elsewhere; paths are as they were given to the command
         from recbole_odrec.quick_start import run
 
-        best: list[float] = []
         folders: list[Path] = []
 
         def look(folder: Path, epoch: int, score: float) -> None:
             folders[:] = [folder]
-            best.append(score)
             tune.report({"score": score})
 
         drawn = draw(asked.space, FixedTrial(parameters))
         try:
-            run(**asked.configuration(drawn), tests=False, on_validation=look)
-            tune.report({"score": min(best) if mode == "min" else max(best)})
+            result = run(**asked.configuration(drawn), tests=False, on_validation=look)
+            tune.report({"score": valid_score(result, name)})
         finally:
             drop_weights(folders)  # of many machines: best.yaml trains the best again
 

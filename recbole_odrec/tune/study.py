@@ -155,6 +155,12 @@ def tune(asked: Asked, n_trials: int, report: Callable[[optuna.Study], None]) ->
     return study
 
 
+def valid_score(result: dict[str, Any], metric: str) -> float:
+    """What a run is judged by: its model as it ends, with what it has chosen after the last epoch."""
+    phase = result["phases"].get("student") or result["phases"]["model"]
+    return phase["valid"]["all"][metric.lower()]
+
+
 def _carry_out(asked: Asked, study: optuna.Study, trial: Trial, metric: str) -> None:
     folders: list[Path] = []
     epochs: list[int] = []
@@ -183,9 +189,7 @@ def _carry_out(asked: Asked, study: optuna.Study, trial: Trial, metric: str) -> 
         study.tell(trial, state=TrialState.FAIL)
         raise
     else:
-        phase = result["phases"].get("student") or result["phases"]["model"]
-        name = metric.removeprefix("-")
-        score = phase["valid"]["all"][name.lower()]
+        score = valid_score(result, metric.removeprefix("-"))
         trial.set_user_attr("result", result["path"])
         study.tell(trial, score)
         best = study.best_trial

@@ -220,6 +220,7 @@ def test_a_run_that_was_interrupted_ends_alike(old: Path, settings) -> None:
             {"table": "tensor_train", "move_codes_every": None},
             "moves codes alone, not SemiTensorTrainEmbedding, every number of which moves",
         ),
+        ({"follower_gain": 9}, "follower_gain=9: an update keeps that of update_from"),
         ({"n_followers": 4}, "n_followers=4, expected 2 as update_from="),
         ({"move_codes_every": 0}, "move_codes_every=0, expected at least 1 with update_from"),
         ({"hidden_size": 8}, "is of another model: its weight"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from recbole_odrec import run
+from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.config import make_config
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.adapter import ProductTeacher
@@ -108,17 +109,32 @@ def test_a_teacher_checkpoint_serves_without_training(go) -> None:
     assert second["phases"]["teacher"]["test"] == first["phases"]["teacher"]["test"]
 
 
-def test_followers_are_the_students_own(go) -> None:
-    """A teacher keeps some where its entry says so."""
-    kept = []
-    for entry in ({}, {"n_followers": 2, "follower_gain": 1.5}):
-        phases = go(n_followers=2, teachers=[{"model": "GRU4RecTeacher", **entry}])["phases"]
-        kept.append([checkpoint.load(Path(phase["checkpoint"]))["state_dict"] for phase in phases.values()])
-    (teacher, student), (with_followers, _) = kept
+def test_followers_are_the_students_own(go, settings) -> None:
+    """A teacher has none; one that was trained alone with some teaches, and is reported, without them."""
+    values = {key: value for key, value in settings.items() if key != "compression_rate"}
+    plain, alone = (run("SASRecTeacher", "ml-small", config_dict={**values, "n_followers": n}) for n in (0, 2))
+    assert alone["phases"]["model"]["test"]["all"] != plain["phases"]["model"]["test"]["all"]
+    phases = go(n_followers=2, table="codes", init_from_teacher=True)["phases"]
+    teacher, student = (checkpoint.load(Path(phase["checkpoint"]))["state_dict"] for phase in phases.values())
     assert not any(name.startswith("followers") for name in teacher)
-    assert with_followers["followers.strengths"].any(1)[1:].float().mean() > 0.9
-    assert torch.equal(with_followers["followers.strengths"], student["followers.strengths"])
-    assert with_followers["followers.gain"] == 1.5
+    assert student["followers.strengths"].any(1)[1:].float().mean() > 0.9
+    of_file = go(teachers=[{"checkpoint": alone["phases"]["model"]["checkpoint"]}])["phases"]["teacher"]
+    assert of_file["test"]["all"] == plain["phases"]["model"]["test"]["all"]
+    with pytest.raises(UserError, match="teacher 1: followers are a student's, and teach nothing"):
+        go(teachers=[{"n_followers": 2}])
+
+
+def test_a_file_without_younger_keys_has_plain_defaults_whatever_the_recipe(go) -> None:
+    """Not those of the recipe that the run has, and data sets have."""
+    first = go(teachers=[{"model": "SASRecTeacher"}])["phases"]["teacher"]
+    older = checkpoint.load(Path(first["checkpoint"]))
+    for key in ("normalize_items", "table_dropout_prob", "repeat_scores", "n_followers"):
+        del older["config"][key]
+    checkpoint.save(Path("older.pth"), older)
+    again = go(recipe="general", table="tensor_train", teachers=[{"checkpoint": "older.pth"}])["phases"]["teacher"]
+    assert again["test"]["all"] == first["test"]["all"]
+    manifest = export_bundle(Path("older.pth"), "out", "fp32")
+    assert manifest["parity"]["fp32"]["ndcg_pytorch"] == pytest.approx(first["test"]["all"]["ndcg@10"], abs=1e-9)
 
 
 def test_a_run_goes_on_with_the_teacher_that_it_had_wherever_that_lies(go, settings, tmp_path: Path) -> None:
