@@ -16,7 +16,7 @@ _SHARE = 0.5  # of a process's free memory that a whole table may take
 
 
 def decide_split(config: Config, n_items: int) -> str | None:
-    """Puts True or False into `split_table`, the same in all processes; the reason where rows are split.
+    """Puts True or False into `split_table`, the same in all processes; the reason where rows are split, or should be.
 
     Args:
         config: of a model with a dense table, which it trains.
@@ -29,15 +29,16 @@ def decide_split(config: Config, n_items: int) -> str | None:
     config["split_table"] = False
     if n_processes() == 1 or asked is False:
         return None
-    if problem := _problem(config):
-        if asked is True:
-            raise UserError(f"split_table=True, and {problem}: leave one of them out.")
-        return None
+    problem = _problem(config)
+    if problem and asked is True:
+        raise UserError(f"split_table=True, and {problem}: leave one of them out.")
     need = (_BYTES + 4 * bool(config["average_decay"])) * n_items * config["hidden_size"]
     here = 1 if config["device"].type == "cuda" else int(os.environ["LOCAL_WORLD_SIZE"])
     free = min(gathered(free_bytes(config["device"]) // here))
     if asked == "auto" and need <= _SHARE * free:
         return None
+    if problem:
+        return f"False, although the item table takes {need / 1e9:.2g} GB of {free / 1e9:.2g} that are free: {problem}."
     config["split_table"] = True
     return (
         f"rows of the item table are split over {n_processes()} processes: with gradient and Adam's state it takes "
