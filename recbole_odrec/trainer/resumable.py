@@ -14,6 +14,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.neighbours.followers import keep_followers
 from recbole_odrec.nn.tables.split import own_optimizer, own_rows, whole_optimizer, whole_rows
 from recbole_odrec.screen import FILE_ONLY
 from recbole_odrec.trainer import checkpoint
@@ -106,6 +107,8 @@ class ResumableTrainer(SharedTrainer):
         """As RecBole's; also keeps the last checkpoint, and returns at once when a resumed phase was complete."""
         self._item_fingerprint = checkpoint.same_items(train_data._dataset, self._item_fingerprint)
         self._validates = bool(valid_data) and self.eval_step > 0
+        if (followers := getattr(self.model, "followers", None)) is not None and not followers.strengths.any():
+            keep_followers(self.model, train_data._dataset)  # of a script that has built the model itself
         if self.is_complete:
             self.eval_collector.data_collect(train_data)
 
@@ -118,7 +121,7 @@ class ResumableTrainer(SharedTrainer):
 
         if not self.is_complete:
             super().fit(train_data, valid_data, verbose, saved, show_progress, after_validation)
-        if self._validates and chooses_gain(self.config):
+        if saved and self._validates and chooses_gain(self.config):
             choose_gain(self, valid_data, show_progress)
         return self.best_valid_score, self.best_valid_result
 

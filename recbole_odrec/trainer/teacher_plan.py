@@ -83,8 +83,7 @@ def _build(phase_config: Config, train_data: Any, trains: bool) -> Any:
         phase_config["split_table"] = False  # one that is given scores as a whole
     init_seed(phase_config["seed"], phase_config["reproducibility"])
     try:
-        model = kind(phase_config, train_data._dataset)
-        model = model.to(phase_config["device"])
+        model = kind(phase_config, train_data._dataset).to(phase_config["device"])
     except UserError:
         raise
     except Exception as error:  # a model of another kind misses its own settings or features in any way

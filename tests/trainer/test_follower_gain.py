@@ -11,10 +11,12 @@ import torch
 from conftest import TINY_RUN
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.model import SASRecTeacher
 from recbole_odrec.nn import FollowerScores
-from recbole_odrec.quick_start import run
+from recbole_odrec.quick_start import _prepare_data, run
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.follower_gain import GAINS, choose_gain
+from recbole_odrec.trainer.resumable import ResumableTrainer
 
 
 def state_of(result: dict) -> dict[str, torch.Tensor]:
@@ -107,3 +109,15 @@ def test_what_cannot_be_chosen_or_be_a_gain_is_refused(small_data: Path) -> None
     for wrong in (-1, "many", True):
         with pytest.raises(UserError, match="^follower_gain=.*, expected " + expected):
             run("ODRec", "ml-small", config_dict={**settings, "follower_gain": wrong})
+
+
+def test_a_script_that_builds_the_model_itself_has_its_followers_counted(small_config, tmp_path: Path) -> None:
+    config = small_config("SASRecTeacher", n_followers=2, epochs=1)
+    train_data, valid_data, _ = _prepare_data(config)
+    model = SASRecTeacher(config, train_data._dataset)
+    trainer = ResumableTrainer(config, model, tmp_path)
+    trainer.fit(train_data, valid_data, saved=True)
+    assert model.followers.strengths.any(1)[1:].float().mean() > 0.9
+    stored = checkpoint.load(trainer.best_file)["state_dict"]
+    assert torch.equal(stored["followers.strengths"], model.followers.strengths)
+    assert model.followers.gain > 0
