@@ -50,7 +50,7 @@ def command(words: Sequence[str]) -> None:
         rows += measured(Path(path), rule, asked.data_path)
     told = " ".join(["recbole-odrec", "benchmark", "user-state", *words])
     write_json(asked.output, {"command": told, "machine": machine(), "versions": versions(), "rows": rows})
-    write_text(asked.output.with_suffix(".md"), markdown(rows))
+    write_text(asked.output.with_suffix(".md"), f"{markdown(rows)}\n`{told}`\n")
     sys.stdout.write(f"{markdown(rows)}{asked.output}\n")
 
 
