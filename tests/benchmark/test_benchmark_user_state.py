@@ -17,7 +17,7 @@ def test_rows_are_means_over_groups_of_users(odrec_run, capsys) -> None:
     path = odrec_run["phases"]["student"]["checkpoint"]
     assert main(["benchmark", "user-state", f"--checkpoint={path}", "--sessions=30m", "--output=r/state.json"]) == 0
     result = json.loads(Path("r/state.json").read_text())
-    assert Path("r/state.md").read_text() == markdown(result["rows"])
+    assert Path("r/state.md").read_text() == f"{markdown(result['rows'])}\n`{result['command']}`\n"
     assert capsys.readouterr().out == f"{markdown(result['rows'])}r/state.json\n"
     regular, any_past, new = result["rows"]
     source = load_source(Path(path), in_seconds=True)
