@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
+import torch
 from recbole.config import Config
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.evaluator.collector import DataStruct
 from recbole.utils import calculate_valid_score
+from torch import Tensor
 
 from recbole_odrec.errors import UserError
+from recbole_odrec.nn.followers import FollowerScores
 from recbole_odrec.nn.tables.split import whole_rows
 from recbole_odrec.trainer import checkpoint
+from recbole_odrec.trainer.topk_collector import TopKCollector
 
 # What is tried, until two in a row are worse than the best before them.
-GAINS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0)
+GAINS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0, 23.0, 32.0)
 
 
 def chooses_gain(config: Config) -> bool:
@@ -44,9 +52,7 @@ def choose_gain(trainer: Any, valid_data: Any, show_progress: bool = False) -> N
     trainer.load_best()
     model, without = trainer.model, trainer.best_valid_score
     best, n_worse = 0.0, 0
-    for gain in GAINS:
-        model.followers.gain.fill_(gain)
-        result = trainer.evaluate(valid_data, load_best_model=False, show_progress=show_progress)
+    for gain, result in _results(trainer, valid_data, show_progress):
         score = calculate_valid_score(result, trainer.valid_metric)
         if score > trainer.best_valid_score if trainer.valid_metric_bigger else score < trainer.best_valid_score:
             trainer.best_valid_score, trainer.best_valid_result, best, n_worse = score, result, gain, 0
@@ -63,3 +69,61 @@ def choose_gain(trainer: Any, valid_data: Any, show_progress: bool = False) -> N
     )
     model.decided["follower_gain"] = reason
     trainer.logger.info(f"{trainer.phase}: follower_gain {reason}")
+
+
+def _results(trainer: Any, valid_data: Any, show_progress: bool) -> Iterator[tuple[float, Any]]:
+    """Each gain with its metrics: of one pass where lists of the whole catalogue are ranked, else of a pass each."""
+    model, followers, own = trainer.model, trainer.model.followers, trainer.eval_collector
+    if not (isinstance(valid_data, FullSortEvalDataLoader) and own.ranks_alone):
+        for gain in GAINS:
+            followers.gain.fill_(gain)
+            yield gain, trainer.evaluate(valid_data, load_best_model=False, show_progress=show_progress)
+        return
+    followers.gain.fill_(1.0)
+    model.followers, trainer.eval_collector = None, (collector := GainCollector(own, followers, model.ITEM_SEQ))
+    try:
+        trainer.evaluate(valid_data, load_best_model=False, show_progress=show_progress)
+    finally:
+        model.followers, trainer.eval_collector = followers, own
+    for gain, collected in zip(GAINS, collector.of_gains(), strict=True):
+        yield gain, trainer.evaluator.evaluate(collected)
+
+
+class GainCollector(TopKCollector):
+    """Of scores without followers, collects what would be ranked with them, for every gain, in place of what is.
+
+    A list with followers is made of the best without them and of the followers themselves: a few dozen items a row.
+
+    Args:
+        like: the trainer's own, which stays as it is.
+        followers: what would be added, at gain 1.
+        sequences: field of the sessions.
+    """
+
+    def __init__(self, like: TopKCollector, followers: FollowerScores, sequences: str) -> None:
+        self.__dict__.update(deepcopy(like).__dict__)
+        self._each = [deepcopy(like) for _ in GAINS]
+        self._followers, self._sequences = followers, sequences
+
+    def eval_batch_collect(
+        self, scores_tensor: Tensor, interaction: Any, positive_u: Tensor, positive_i: Tensor
+    ) -> None:
+        super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+        item_seq = interaction[self._sequences].to(scores_tensor.device)
+        added = self._followers(item_seq, ((item_seq != 0).sum(1) - 1).clamp(min=0))
+        n_ranked = max(self.topk)
+        items = torch.cat([scores_tensor.topk(n_ranked, dim=1).indices, added[0]], dim=1).sort(dim=1).values
+        is_again = torch.zeros_like(items, dtype=torch.bool)
+        is_again[:, 1:] = items[:, 1:] == items[:, :-1]
+        without = scores_tensor.gather(1, items).masked_fill_(is_again, -torch.inf)
+        more = torch.zeros_like(scores_tensor).scatter_add_(1, *added).gather(1, items)
+        for gain, collector in zip(GAINS, self._each, strict=True):
+            best, place = (without + gain * more).topk(n_ranked, dim=1)
+            ranked = items.gather(1, place)
+            collector.collect_ranked(best, ranked, scores_tensor.shape[1], positive_u, positive_i)
+
+    def of_gains(self) -> Iterator[DataStruct]:
+        """What was collected with each of `GAINS`."""
+        for collector in self._each:
+            collector.order, collector.is_shared = self.order, self.is_shared
+            yield collector.get_data_struct()

@@ -30,17 +30,27 @@ class TopKCollector(Collector):
     order: Tensor | None = None
     is_shared = False
 
+    @property
+    def ranks_alone(self) -> bool:
+        """Whether the metrics need nothing but ranked lists."""
+        return not any(map(self.register.need, ("rec.meanrank", "rec.score", "data.label")))
+
     def eval_batch_collect(
         self, scores_tensor: Tensor | SplitScores, interaction: object, positive_u: Tensor, positive_i: Tensor
     ) -> None:
-        others = ("rec.meanrank", "rec.score", "data.label")
-        if any(map(self.register.need, others)):
+        if not self.ranks_alone:
             if isinstance(scores_tensor, SplitScores):
                 raise UserError("split_table=True ranks lists alone: set it False, or leave other metrics out.")
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
-        n_rows, n_items = scores_tensor.shape
         best, ranked = scores_tensor.topk(max(self.topk), dim=1)  # [B, k]
+        self.collect_ranked(best, ranked, scores_tensor.shape[1], positive_u, positive_i)
+
+    def collect_ranked(
+        self, best: Tensor, ranked: Tensor, n_items: int, positive_u: Tensor, positive_i: Tensor
+    ) -> None:
+        """Collects the best scores and their items, both [B, k], of a catalogue of so many; targets as RecBole's."""
+        n_rows = len(ranked)
         if self.register.need("rec.items"):
             self.data_struct.update_tensor("rec.items", ranked)
         if self.register.need("rec.topk"):

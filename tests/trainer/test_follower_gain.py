@@ -13,8 +13,9 @@ from conftest import TINY_RUN
 from recbole_odrec.errors import UserError
 from recbole_odrec.model import SASRecTeacher
 from recbole_odrec.nn import FollowerScores
+from recbole_odrec.phases import build_model
 from recbole_odrec.quick_start import _prepare_data, run
-from recbole_odrec.trainer import checkpoint
+from recbole_odrec.trainer import checkpoint, follower_gain
 from recbole_odrec.trainer.follower_gain import GAINS, choose_gain
 from recbole_odrec.trainer.resumable import ResumableTrainer
 
@@ -31,7 +32,7 @@ class Trainer:
         self.valid_metric, self.valid_metric_bigger = "ndcg@10", is_bigger_better
         self.best_valid_score, self.best_valid_result = scores[0.0], {"ndcg@10": scores[0.0]}
         self.phase, self.best_file, self.logger = "model", file, logging.getLogger()
-        self.model = torch.nn.Module()
+        self.model, self.eval_collector = torch.nn.Module(), None
         self.model.followers, self.model.decided = FollowerScores(3, 1), {}
 
     def load_best(self) -> None:
@@ -47,7 +48,7 @@ class Trainer:
     [
         ({0.0: 0.5, 0.5: 0.6, 1.0: 0.59, 1.5: 0.61, 2.0: 0.6, 3.0: 0.6, 4.0: 0.9}, 1.5, 5),  # two worse in a row end it
         ({0.0: 0.5, 0.5: 0.5, 1.0: 0.4, 1.5: 0.9}, 0.0, 2),  # as good as without is not better
-        (dict(zip((0.0, *GAINS), range(20), strict=False)), 16.0, len(GAINS)),
+        (dict(zip((0.0, *GAINS), range(20), strict=False)), 32.0, len(GAINS)),
     ],
 )
 @pytest.mark.parametrize("sign", [1, -1])
@@ -84,6 +85,33 @@ def test_a_run_chooses_for_weights_that_training_without_followers_gives(train: 
     assert phases[1]["test"]["all"] == phases[2]["test"]["all"] != phases[0]["test"]["all"]
     said = f"{gain:g}, chosen on validation: ndcg@10 {scores[0]:.4f} without followers, {scores[1]:.4f} with them"
     assert phases[1]["decided"] == {"follower_gain": said}
+
+
+@pytest.mark.parametrize(
+    "others", [{}, {"exclude_seen": True}, {"metrics": ["NDCG", "ItemCoverage"]}, {"metrics": ["NDCG", "MAP"]}]
+)
+def test_one_pass_gives_each_gain_the_metrics_of_a_pass_of_its_own(
+    small_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: dict
+) -> None:
+    config = small_config("SASRecTeacher", n_followers=3, topk=[3, 10], metric_decimal_place=10, **others)
+    train_data, valid_data, _ = _prepare_data(config)
+    trainer = ResumableTrainer(config, build_model(config, train_data), tmp_path)
+    with torch.no_grad():
+        trainer.model.item_table.weight.mul_(100)  # scores that followers do not drown
+    trainer.eval_collector.data_collect(train_data)
+    collector = trainer.eval_collector
+    passes = []
+    monkeypatch.setattr(
+        trainer, "evaluate", lambda *a, **k: passes.append(1) or ResumableTrainer.evaluate(trainer, *a, **k)
+    )
+    at_once = dict(follower_gain._results(trainer, valid_data, False))
+    assert len(passes) == 1
+    assert trainer.eval_collector is collector
+    monkeypatch.setattr(follower_gain, "FullSortEvalDataLoader", int)
+    one_by_one = dict(follower_gain._results(trainer, valid_data, False))
+    assert len(passes) == 1 + len(GAINS)
+    assert at_once == one_by_one
+    assert len({result["ndcg@10"] for result in at_once.values()}) > 5
 
 
 def test_a_complete_run_that_goes_on_chooses_the_same(train: Callable[..., dict], small_data: Path) -> None:
