@@ -9,7 +9,7 @@ from typing import Any
 
 from recbole.config import Config
 
-from recbole_odrec.chosen_parts import possible_keys
+from recbole_odrec.chosen_parts import possible_keys, unused_keys
 from recbole_odrec.config.layers import TEACHER_SPELLINGS, Resolved, known_keys, read_arguments
 from recbole_odrec.config.properties import our_properties, properties_folder, recbole_model_keys
 from recbole_odrec.config.reading import read_yaml
@@ -157,4 +157,4 @@ _TRAINING_KEYS = {
 def setting_names(model: str) -> list[str]:
     """Names of the settings that make a run of this model what it is; where its files lie is none of them."""
     names = model_keys(model) | _TRAINING_KEYS | (set(our_properties("overall")) if model in OUR_MODELS else set())
-    return sorted(names - {"teacher_cache", "save_step", "score_memory", "split_table"})
+    return sorted(names - unused_keys(model) - {"teacher_cache", "save_step", "score_memory", "split_table"})

@@ -13,22 +13,26 @@ import torch
 import yaml
 from recbole.evaluator.metrics import NDCG
 
+from recbole_odrec.benchmark.accuracy.leaderboard import main_rows
+from recbole_odrec.benchmark.accuracy.meaning import OF_MACHINE, difference, meaning
 from recbole_odrec.benchmark.accuracy.plots import _Point, _unequalled
 from recbole_odrec.benchmark.accuracy.ranks import (
     METRICS,
     case_values,
+    half_width,
     pack,
     paired_bootstrap,
     repeated_targets,
     unpack,
 )
-from recbole_odrec.benchmark.accuracy.report import summary_table
+from recbole_odrec.benchmark.accuracy.report import write_report
 from recbole_odrec.benchmark.accuracy.rows import TEACHER, Row, read_rows
 from recbole_odrec.benchmark.accuracy.tested import read_runs
 from recbole_odrec.cli import main
 from recbole_odrec.config import setting_names
 from recbole_odrec.config.resolve import differences, resolve, resolve_teacher
 from recbole_odrec.nn.product import is_quick_in_bfloat16
+from recbole_odrec.quick_start import run as run_package
 
 SMALL = {"hidden_size": 16, "epochs": 2, "readout": "item_attention", "repeat_scores": True, "train_batch_size": 256}
 
@@ -50,6 +54,8 @@ EVALUATION = {"metrics": ["Recall", "MRR", "NDCG"], "topk": [5, 10, 20], "valid_
 RESULTS = Path(__file__).parents[2] / "results"
 ROWS = read_rows(RESULTS / "accuracy" / "rows")
 ALL_ROWS = [row for of_one in ROWS.values() for row in of_one.values()]
+COMPLETE = [row for row in ALL_ROWS if not (row.teaches or row.is_default)]
+DEFAULTS = [row for row in ALL_ROWS if row.is_default]
 
 
 def write_row(name: str, **values: object) -> None:
@@ -88,6 +94,14 @@ def test_sessions_are_drawn_not_cases() -> None:
     assert of_sessions.p_worse == 0
     with pytest.raises(ValueError, match="expected the same"):
         paired_bootstrap(first, second, np.full(9, 50))
+
+
+def test_half_of_an_interval_is_that_of_many_draws() -> None:
+    generator = np.random.default_rng(0)
+    cases = generator.integers(1, 9, size=400)
+    ranks = generator.integers(0, 25, size=(2, cases.sum())) * np.repeat(generator.integers(0, 2, size=400), cases)
+    drawn = paired_bootstrap(ranks, np.zeros_like(ranks), cases)["ndcg@20"]
+    assert half_width(ranks, cases, "ndcg@20") == pytest.approx((drawn.high - drawn.low) / 2, rel=0.03)
 
 
 def test_repeated_targets_stand_in_what_a_model_sees() -> None:
@@ -139,16 +153,15 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, capsys) ->
     config = run_of(folder, STUDENT, 1)["config"]
     assert (config["kd_weight"], config["compression_rate"]) == (0.25, 2)
     written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    text = Path("out/README.md").read_text()
+    text, board = Path("out/accuracy.md").read_text(), Path("out/README.md").read_text()
     student = json.loads((folder / f"{STUDENT}.seed-1.json").read_text())
     assert f"{student['parameters']['item_table_bytes'] / 1e6:.2f} MB" in text
     assert "| **Student** |" in text
     assert "| GRU4Rec | 1x |" in text
-    assert [text.index(f"| ml | {row.title} |") for row in (rows[2], *rows[:2])] == sorted(
-        text.index(f"| ml | {row.title} |") for row in rows
+    assert [board.index(f"| ml | {row.title} |") for row in (rows[2], *rows[:2])] == sorted(
+        board.index(f"| ml | {row.title} |") for row in rows
     )  # RecBole's, teachers, students
     new = 100 * run_of(folder, "gru4rec", 1)["test"]["all"]["recall@20"]
-    assert f"| - | {new:.2f} | 1 |\n" in text  # repeated, new, seeds
     epochs = run_of(folder, "gru4rec", 1)["config"]["refit_epochs"]
     assert f"| - | {new:.2f} | {epochs} of 2 |\n" in text
     ndcg = {
@@ -159,12 +172,11 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, capsys) ->
     beside_baseline = text.split("Beside GRU4Rec, the best of RecBole's models here")[1]
     for name, title in ((TEACHER, "Teacher"), (STUDENT, "Student")):
         assert f"| {title} | {ndcg[name] / ndcg['gru4rec']:.3f} | " in beside_baseline
-    for name in ("accuracy-size.png", "head-tail.png"):
-        assert Path("out", name).read_bytes()[:4] == b"\x89PNG"
+    assert not list(Path("out").glob("*.png"))  # one size of student is no line
     # Again: nothing is run, the same text.
     assert main([*words, "--seeds", "1", "2"]) == 0
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == written
-    assert Path("out/README.md").read_text() == text
+    assert Path("out/accuracy.md").read_text() == text
     # A teacher whose checkpoint is gone is trained again for a student that needs it; what was left half done with
     # other settings is in nobody's way.
     left = Path("saved/accuracy/ml", f"{STUDENT}.seed-2", "ODRec-ml-earlier")
@@ -176,12 +188,12 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, capsys) ->
     for path in Path("saved/accuracy/ml", f"{TEACHER}.seed-2").rglob("result.json"):
         path.unlink()
     assert main([*words, "--seeds", "2"]) == 0
-    assert Path("out/README.md").read_text() == text
+    assert Path("out/accuracy.md").read_text() == text
     # Models without a seed in common cannot be paired; a file of another version is named.
     (folder / f"{TEACHER}.seed-1.json").unlink()
     (folder / f"{STUDENT}.seed-1.json").unlink()
     assert main([*words, "--tables_only"]) == 0
-    assert "Beside GRU4Rec" not in Path("out/README.md").read_text()
+    assert "Beside GRU4Rec" not in Path("out/accuracy.md").read_text()
     run = run_of(folder, STUDENT, 2)
     del run["test_repeats"]
     (folder / f"{STUDENT}.seed-2.json").write_text(json.dumps(run))
@@ -212,14 +224,65 @@ def test_several_teachers_of_a_student_are_a_row(write_sessions) -> None:
     assert both["parameters"]["item_table_bytes"] == 2 * first["parameters"]["item_table_bytes"]
     assert both["config"]["refit_epochs"] == first["config"]["refit_epochs"]
     assert len({run["test_ranks"] for run in (both, first, second)}) == 3
-    text = Path("out/README.md").read_text()
+    text, board = Path("out/accuracy.md").read_text(), Path("out/README.md").read_text()
     assert "| Both | 1x |" in text
-    assert "| ml | Both |" not in text  # an aside is for the long tables
-    assert "| ml | Taught |" in text
+    assert "| ml | Both |" not in board  # an aside is for the long tables
+    assert "| ml | Taught |" in board
     taught = run_of(folder, "taught", 1)["test"]["all"]["ndcg@20"]
     for name, other in (("Teacher", [first, second]), ("Both", [both])):
         ratio = taught / np.mean([run["test"]["all"]["ndcg@20"] for run in other])
         assert f"| Taught | {ratio:.3f} | " in text.split(f"Beside {name}, the teacher")[1]
+
+
+def test_users_with_their_last_items_left_out(small_data, capsys) -> None:
+    """The run that selects is tested; a student's teacher is a row of its own; a default that changed is noticed."""
+    few = {**SMALL, "epochs": 1}
+    write_row(TEACHER, title="Teacher", model="SASRecTeacher", is_default=True, settings=few)
+    student = {"title": "Student", "model": "ODRec", "is_default": True, "teachers": [{"row": TEACHER}]}
+    write_row(STUDENT, settings={**few, "compression_rate": 2}, **student)
+    write_row("vstan", title="VSTAN", model="VSTAN", is_default=True)
+    baseline = {**EVALUATION, "epochs": 1, "embedding_size": 16, "hidden_size": 16}
+    write_row("gru4rec", title="GRU4Rec", model="GRU4Rec", is_default=True, settings=baseline)
+    Path("out/accuracy/rows/ml").rename("out/accuracy/rows/ml-small")
+    words = ["benchmark", "accuracy", "--no_progress", "--output", "out", "--data_path", str(small_data)]
+    assert main(words) == 0
+    folder = Path("out/accuracy/ml-small")
+    rows = (TEACHER, STUDENT, "vstan", "gru4rec")
+    assert {path.name for path in folder.iterdir()} == {f"{row}.seed-1.json" for row in rows}
+    for run in (run_of(folder, row, 1) for row in rows):
+        assert run["stage"] == "selected on validation, tested once"
+        assert run["data"] == {"items": 1265, "users": [120] * 3, "cases": [12_359, 120, 120]}
+        assert run["valid"]["all"]["ndcg@10"] > 0
+        assert run["test"]["all"]["ndcg@20"] == pytest.approx(
+            case_values(unpack(run["test_ranks"]), "ndcg@20").mean(), abs=1e-6
+        )
+        assert unpack(run["test_sessions"]).tolist() == [1] * 120
+        assert not unpack(run["test_repeats"]).any()  # nobody rates a film twice
+    text, board = Path("out/accuracy.md").read_text(), Path("out/README.md").read_text()
+    assert "1,265 items. Training: 120 users, 12,359 cases; validation: 120 users, 120 cases; test:" in board
+    ratio = np.divide(*(run_of(folder, row, 1)["test"]["all"]["ndcg@20"] for row in (STUDENT, "vstan")))
+    assert f"| Student | {ratio:.3f} | " in text.split("Beside VSTAN, the best of the models that count here")[1]
+    # The student is what the package trains by itself when it trains its teacher too.
+    settings = {**few, "compression_rate": 2, "seed": 1, "metric_decimal_place": 6, "data_path": str(small_data)}
+    alone = run_package("ODRec", "ml-small", config_dict=settings)
+    for phase, row in (("teacher", TEACHER), ("student", STUDENT)):
+        assert alone["phases"][phase]["test"]["all"] == run_of(folder, row, 1)["test"]["all"]
+    # Nothing is run twice, but for what is none of its row any more: the teacher's, and so the student's.
+    written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    content = run_of(folder, TEACHER, 1)
+    content["config"]["table_dropout_prob"] = 0.25
+    (folder / f"{TEACHER}.seed-1.json").write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main([*words, "--tables_only"]) == 2
+    why = f"(table_dropout_prob of {TEACHER}: 0.25 then, 0.2 now)"
+    assert f"{TEACHER}.seed-1.json is no run of its row any more {why}" in capsys.readouterr().err
+    student = run_of(folder, STUDENT, 1)
+    student["config"]["teachers"][0]["config"] = content["config"]
+    (folder / f"{STUDENT}.seed-1.json").write_text(json.dumps(student))
+    assert main(words) == 0
+    after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert {name for name in written if after[name] != written[name]} == {f"{row}.seed-1.json" for row in rows[:2]}
+    assert Path("out/accuracy.md").read_text() == text
 
 
 @pytest.mark.parametrize(
@@ -228,6 +291,7 @@ def test_several_teachers_of_a_student_are_a_row(write_sessions) -> None:
         (["--rows", "odrec-30"], "no row `odrec-30` (did you mean `odrec-30x`?)"),
         (["--datasets", "tmal"], "no data set `tmal` (did you mean `tmall`?)"),
         (["--datasets", "tmall"], "dataset/tmall does not exist: write it with `recbole-odrec convert"),
+        (["--datasets", "beauty"], "dataset/beauty does not exist: put beauty.inter into it, users with their items"),
         (["--tables_only"], "no tested run under results/accuracy: run `recbole-odrec benchmark accuracy` first."),
         (["--output", "elsewhere"], "no row under elsewhere/accuracy/rows"),
     ],
@@ -257,9 +321,16 @@ def test_a_file_that_is_no_row_is_one_line(values: dict, message: str, capsys) -
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in ALL_ROWS if not row.teaches], ids=lambda row: f"{row.dataset}-{row.name}"
-)
+def test_data_of_another_split_is_refused(write_sessions, capsys) -> None:
+    ratio = {"RS": [0.8, 0.1, 0.1]}
+    write_row(TEACHER, title="A", model="SASRecTeacher", settings={"eval_args": {"split": ratio, "order": "TO"}})
+    Path("out/accuracy/rows/ml").rename("out/accuracy/rows/ml-100k")
+    assert main(["benchmark", "accuracy", "--output", "out"]) == 2
+    assert "ml-100k: benchmark accuracy needs session files of" in capsys.readouterr().err
+    assert not list(Path("out").glob("accuracy/ml-100k/*"))
+
+
+@pytest.mark.parametrize("row", COMPLETE, ids=lambda row: f"{row.dataset}-{row.name}")
 def test_a_row_is_complete_and_is_what_its_runs_had(row: Row) -> None:
     """It resolves, leaves no key to a default that may change, and names the results beside it."""
     files = {"teachers": [{"checkpoint": "x"} for _ in row.teachers]} if row.teachers else {}
@@ -270,17 +341,33 @@ def test_a_row_is_complete_and_is_what_its_runs_had(row: Row) -> None:
     assert not row.settings.keys() - values.keys()
     runs = sorted((RESULTS / "accuracy" / row.dataset).glob(f"{row.name}.*.json"))
     assert len(runs) >= 2
-    # bfloat16 where it is fast; RecBole writes out a None
-    of_machine = {"score_dtype", "enable_amp", "train_neg_sample_args"}
     for run in runs:
         had = json.loads(run.read_text())["config"]
-        kept = had.keys() & row.settings.keys() - of_machine
+        kept = had.keys() & row.settings.keys() - OF_MACHINE
         assert {key: had[key] for key in kept} == {key: row.settings[key] for key in kept}, run.name
+
+
+@pytest.mark.parametrize("row", DEFAULTS, ids=lambda row: f"{row.dataset}-{row.name}")
+def test_a_default_row_resolves_and_its_runs_had_just_that(row: Row) -> None:
+    """Teachers of a student too: they are those that it would train by itself."""
+    now = meaning(row)
+    assert now.items() >= {key: value for key, value in row.settings.items() if key in now}.items()
+    for path in (RESULTS / "accuracy" / row.dataset).glob(f"{row.name}.*.json"):
+        assert not difference(row, ROWS[row.dataset], json.loads(path.read_text())), path.name
+    if row.model == "ODRec":
+        default = resolve("ODRec", row.dataset, config_dict=row.settings)
+        assert [one.row for one in row.teachers] == row.names_of_teachers
+        for one, entry in zip(row.teachers, default.values["teachers"], strict=True):
+            found = resolve_teacher(default, entry["model"], differences(entry)).values
+            of_row = meaning(ROWS[row.dataset][one.row])
+            assert {key: found[key] for key in of_row} == of_row
 
 
 def test_every_result_has_its_row() -> None:
     runs = [path.relative_to(RESULTS / "accuracy") for path in (RESULTS / "accuracy").glob("*/*.json")]
-    assert {(run.parent.name, run.name.split(".")[0]) for run in runs} == {(row.dataset, row.name) for row in ALL_ROWS}
+    named = {(run.parent.name, run.name.split(".")[0]) for run in runs}
+    assert {(row.dataset, row.name) for row in ALL_ROWS if not row.is_default} <= named
+    assert named <= {(row.dataset, row.name) for row in ALL_ROWS}
 
 
 @pytest.mark.parametrize(("dataset", "student"), [("tmall", "codes-30x-2"), ("retailrocket", "codes-30x-gru")])
@@ -302,11 +389,25 @@ def test_the_readme_shows_the_results_there_are() -> None:
     """`results/README.md` is what the run files say today, and README's short table is part of it."""
     root = Path(__file__).parents[2]
     tested = read_runs(ROWS, root / "results" / "accuracy")
-    summary = list(summary_table(tested))
-    assert len(summary) > 40
-    assert "\n" + "\n".join(summary) + "\n" in (root / "results" / "README.md").read_text()
+    page = (root / "results" / "README.md").read_text()
+    lines = {line for dataset, rows in tested.items() for line in main_rows(dataset, rows)}
+    assert len(lines) > 40
+    assert lines <= set(page.splitlines())
     shown = [
         line for line in (root / "README.md").read_text().splitlines() if re.match(r"\| (tmall|retailrocket) ", line)
     ]
     assert len(shown) > 10
-    assert set(shown) <= set(summary)
+    assert set(shown) <= lines
+
+
+def test_pictures_are_of_data_sets_with_students_of_several_sizes() -> None:
+    tested = {name: Path("runs", name) for name in ("tmall", "ml-100k")}
+    for name, folder in tested.items():
+        shutil.copytree(RESULTS / "accuracy" / name, folder)
+    for path in [*Path("runs/tmall").glob("*seed-*.json")]:
+        if path.name.split(".")[0] not in (TEACHER, "odrec-30x", "odrec-100x", "core"):
+            path.unlink()
+    names = [path.name for path in write_report(ROWS, Path("runs"), Path("runs"))]
+    assert names == ["README.md", "accuracy.md", "accuracy-size.png", "head-tail.png"]
+    for name in names[2:]:
+        assert Path("runs", name).read_bytes()[:4] == b"\x89PNG"

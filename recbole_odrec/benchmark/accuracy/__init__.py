@@ -1,1 +1,1 @@
-"""Accuracy of students, teachers and RecBole's models on session benchmarks: runs, significance, tables, plots."""
+"""Accuracy of students, teachers, neighbourhood models and RecBole's: runs, significance, tables, plots."""

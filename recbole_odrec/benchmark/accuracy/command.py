@@ -14,11 +14,11 @@ from recbole_odrec.errors import UserError, did_you_mean
 
 def command(words: Sequence[str]) -> None:
     """Runs the benchmark as asked on the command line."""
-    parser = CommandParser("benchmark accuracy", "Students, teachers and RecBole's models on session benchmarks.")
+    parser = CommandParser("benchmark accuracy", "Students, teachers, neighbourhood models and RecBole's, compared.")
     parser.add_argument("--datasets", nargs="+", help="default: all that have rows")
     parser.add_argument("--rows", nargs="+", help="names of their files, without .yaml (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="of the rows in bold (default 1 2 3)")
-    parser.add_argument("--data_path", default="dataset", help="folder of `convert`'s files (default: %(default)s)")
+    parser.add_argument("--data_path", default="dataset", help="folder of the data sets (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("saved/accuracy"), help="checkpoints (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results"), help="tables and plots (default: %(default)s)")
     parser.add_argument(
@@ -60,12 +60,12 @@ def _run(asked: Namespace, rows: Mapping[str, Mapping[str, Row]], runs: Path) ->
     from recbole_odrec.benchmark.accuracy.runs import Runner, plan_jobs
 
     chosen = _chosen(asked, rows)
-    for dataset in dict.fromkeys(row.dataset for row in chosen):
-        if not (Path(asked.data_path) / dataset).is_dir():
-            raise UserError(
-                f"{Path(asked.data_path) / dataset} does not exist: write it with `recbole-odrec convert --name "
-                f"{dataset} --output {asked.data_path} ..`."
-            )
+    for dataset, of_sessions in {row.dataset: row.of_sessions for row in chosen}.items():
+        folder = Path(asked.data_path) / dataset
+        if not folder.is_dir() and dataset != "ml-100k":  # that one comes with RecBole
+            write = f"write it with `recbole-odrec convert --name {dataset} --output {asked.data_path} ..`"
+            put = f"put {dataset}.inter into it, users with their items in time, or give another --data_path"
+            raise UserError(f"{folder} does not exist: {write if of_sessions else put}.")
     runner = Runner(rows, runs, asked.work, asked.data_path, not asked.no_progress)
     jobs = list(plan_jobs(chosen, asked.seeds))
     for number, job in enumerate(jobs, start=1):

@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 _GREY = "#7f7f7f"
-_COLORS = {"RecBole": _GREY, "teacher": "#1f4e79", "student": "#c8501e"}
+_COLORS = {"RecBole": _GREY, "counting": "#7b5ea7", "teacher": "#1f4e79", "student": "#c8501e"}
 _KINDS = {
     "RecBole": _COLORS["RecBole"],
+    "counting": _COLORS["counting"],
     "teacher": _COLORS["teacher"],
     "student, tensor train": "#3f8f5a",
     "student, codes": _COLORS["student"],

@@ -1,23 +1,26 @@
-"""What is compared: one row a model and data set, each a YAML file of all its settings, beside the results.
+"""What is compared: one row a model and data set, each a YAML file of its settings, beside the results.
 
     results/accuracy/rows/<data set>/<row>.yaml
 
-A file says everything that makes the run: a default that changes in the property files changes no row.
+A file says everything that makes the run, so that a default that changes in the property files changes no row; or it
+says `is_default: true` and only in what the run differs from what the package does by itself (`meaning`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from recbole_odrec.config.properties import our_properties
 from recbole_odrec.errors import UserError, did_you_mean
+from recbole_odrec.parts import NEIGHBOURS
 from recbole_odrec.registry import OUR_MODELS
 
-KINDS = ("RecBole", "teacher", "student")  # in the order of the tables
+KINDS = ("RecBole", "counting", "teacher", "student")  # in the order of the tables
 TEACHER = "sasrec-teacher"  # the full teacher, which every student stands beside
 SEEDS = (1, 2, 3)
 
@@ -44,13 +47,16 @@ class Row:
     Attributes:
         name, dataset: of its file, and on the command line.
         title: what the table calls it.
-        model: ODRec, one of our teachers, or a RecBole model.
+        model: ODRec, one of our teachers or neighbourhood models, or a RecBole model.
         place: among the rows of its kind, the smallest first.
-        settings: every key of the run but its seed, its teachers, and where files lie.
+        settings: every key of the run but its seed, its teachers, and where files lie; of a default, those that differ.
         teachers: rows that teach it; the student starts from the first.
         teaches: name of the row whose several teachers this is, measured in its runs; "" where a row has its own.
         is_bold: run with three seeds, first of all.
         is_aside: what one part is worth, or was before something better: in the long tables alone.
+        is_default: what the settings do not say is what the package, or RecBole for its models, has by default.
+        of_sessions: its data set is session files: epochs are selected, then the model is trained anew on training and
+            validation sessions and tested. Otherwise the run that selects them is the one that is tested.
     """
 
     name: str
@@ -63,13 +69,22 @@ class Row:
     teaches: str = ""
     is_bold: bool = False
     is_aside: bool = False
+    is_default: bool = False
+    of_sessions: bool = True
 
     @property
     def kind(self) -> str:
         """One of `KINDS`."""
         if self.model not in OUR_MODELS:
             return "RecBole"
+        if self.model in NEIGHBOURS:
+            return "counting"
         return "student" if self.model == "ODRec" else "teacher"
+
+    @property
+    def names_of_teachers(self) -> list[str]:
+        """A name a run that teaches, so one of several seeds several times."""
+        return [teacher.row for teacher in self.teachers for _ in range(teacher.seeds)]
 
 
 def read_rows(folder: Path) -> dict[str, dict[str, Row]]:
@@ -91,11 +106,18 @@ def read_rows(folder: Path) -> dict[str, dict[str, Row]]:
             if name not in found[row.dataset]:
                 hint = did_you_mean(name, found[row.dataset])
                 raise UserError(f"{row.dataset}/{row.name}.yaml names the row `{name}`, which is not there{hint}.")
-    return found
+    return {dataset: _of_data(dataset, of_one) for dataset, of_one in found.items()}
+
+
+def _of_data(dataset: str, rows: dict[str, Row]) -> dict[str, Row]:
+    """The rows of a data set, told how it is tested."""
+    said = [our_properties(f"dataset/{dataset}"), *(row.settings for row in rows.values())]
+    of_sessions = any("benchmark_filename" in keys for keys in said)
+    return {name: replace(row, of_sessions=of_sessions) for name, row in rows.items()}
 
 
 def _read_row(path: Path) -> Row:
-    keys = {entry.name for entry in fields(Row)} - {"name", "dataset"}
+    keys = {entry.name for entry in fields(Row)} - {"name", "dataset", "of_sessions"}
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         unknown = sorted(values.keys() - keys)

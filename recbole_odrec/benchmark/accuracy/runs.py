@@ -1,5 +1,7 @@
 """The runs behind the table: each selects its epochs on validation, or repeats them on all training data and is tested.
 
+Of users with their last items left out, the run that selects is tested itself, as RecBole does.
+
 A run is one JSON file; one that is there is not run again, and one that was interrupted goes on where it stopped.
 """
 
@@ -12,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recbole.config import Config
 
-from recbole_odrec.benchmark.accuracy.ranks import pack, repeated_targets
+from recbole_odrec.benchmark.accuracy.data import RunData, read_data
+from recbole_odrec.benchmark.accuracy.meaning import difference
+from recbole_odrec.benchmark.accuracy.ranks import pack
 from recbole_odrec.benchmark.accuracy.rows import SEEDS, Row
 from recbole_odrec.benchmark.machine import machine
 from recbole_odrec.config import make_config, setting_names
-from recbole_odrec.data.session_dataset import SessionDataset
-from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_json
 from recbole_odrec.nn.product import is_quick_in_bfloat16
@@ -37,8 +38,8 @@ class Job:
     Attributes:
         row: what is trained, and on which data set.
         seed: of the run.
-        selects: train on the training sessions and choose the epochs on validation; otherwise train on both for the
-            epochs chosen, and be tested.
+        selects: of session files, train on the training sessions and choose the epochs on validation; otherwise train
+            on both for the epochs chosen, and be tested. Never of users with their last items left out.
     """
 
     row: Row
@@ -52,13 +53,20 @@ class Job:
         # Another seed's model without the validation sessions: one of several teachers of a student.
         return f"{self.row.name}.{SELECT}" if self.seed == SEEDS[0] else f"{self.row.name}.{SELECT}-{self.seed}"
 
+    @property
+    def stage(self) -> str:
+        if not self.row.of_sessions:
+            return "selected on validation, tested once"
+        return "selected on validation" if self.selects else "refit on training and validation"
+
 
 def plan_jobs(rows: Sequence[Row], seeds: Sequence[int]) -> Iterator[Job]:
     """Every run of a table, the rows in bold first: all seeds for them, the first seed for the others."""
     for is_bold in (True, False):
         chosen = [row for row in rows if row.is_bold == is_bold]
         for row in chosen:
-            yield Job(row, SEEDS[0], selects=True)
+            if row.of_sessions:
+                yield Job(row, SEEDS[0], selects=True)
         for seed in seeds if is_bold else [seed for seed in seeds if seed == SEEDS[0]]:
             for row in chosen:
                 yield Job(row, seed, selects=False)
@@ -84,26 +92,30 @@ class Runner:
         show_progress: bool = True,
     ) -> None:
         self.rows, self.results, self.work = rows, results, work
-        self.common = {"data_path": data_path, "show_progress": show_progress, "state": "WARNING"}
+        self.common: dict[str, Any] = {"data_path": data_path, "show_progress": show_progress, "state": "WARNING"}
 
     def path(self, job: Job) -> Path:
         """The job's file."""
         return self.results / job.row.dataset / f"{job.name}.json"
 
     def is_done(self, job: Job) -> bool:
-        return self.path(job).is_file()
+        """Whether its file is there, of what the row means today."""
+        return self.path(job).is_file() and not difference(job.row, self.rows[job.row.dataset], self._read(job))
 
     def carry_out(self, job: Job) -> dict[str, Any]:
         """Runs a job, after what it builds on, and writes its file; returns the content.
 
         Raises:
-            UserError: the data set is missing or not in whole sessions.
+            UserError: the data set is missing or neither in whole sessions nor of users with their last items left out.
         """
         if job.row.teaches:
             self.carry_out(replace(job, row=self._row(job, job.row.teaches)))
             return self._read(job)
-        settings = {**self.common, "metric_decimal_place": 6, **job.row.settings, "seed": job.seed}
-        if not job.selects:
+        common = dict(self.common)
+        if not (Path(common["data_path"]) / job.row.dataset).is_dir():  # ml-100k, which comes with RecBole
+            del common["data_path"]
+        settings = {**common, "metric_decimal_place": 6, **job.row.settings, "seed": job.seed}
+        if job.row.of_sessions and not job.selects:
             selected = self._selected(job)
             settings["refit_epochs"] = selected["best_epoch"] + 1
             if "follower_gain" in selected:
@@ -115,14 +127,19 @@ class Runner:
             ]
         settings["checkpoint_dir"] = str(self._folder(job))
         config = make_config(job.row.model, job.row.dataset, config_dict=settings)
-        data = _data(config)  # first: refuses what the table cannot use before hours are spent on it
+        data = read_data(config)  # first: refuses what the table cannot use before hours are spent on it
         if not is_quick_in_bfloat16(config["device"]):  # as `score_dtype: auto` does for ours
             settings["enable_amp"] = False
         resumes, tests = _is_begun(job, settings), not job.selects
         result = run(job.row.model, job.row.dataset, config_dict=settings, resume=resumes, tests=tests)
         config = {key: result["config"][key] for key in setting_names(job.row.model) if key in result["config"]}
-        if "teachers" in config:  # their files are places on this machine
-            config["teachers"] = [{"weight": entry["weight"]} for entry in config["teachers"] if "weight" in entry]
+        if teachers:  # their files are places on this machine
+            config["teachers"] = [
+                {"row": one.row.name, "seed": one.seed, "weight": weight, "config": self._read(one)["config"]}
+                for one, weight in teachers
+            ]
+        if decided := result["config"].get("decided"):
+            config["decided"] = decided
         report = result["phases"]["student" if job.row.model == "ODRec" else "model"]
         for ensemble in (row for row in self.rows[job.row.dataset].values() if row.teaches == job.row.name):
             of_one = self._read(teachers[0][0])["config"]
@@ -130,7 +147,7 @@ class Runner:
         return self._write(job, report, config, data, result["versions"])
 
     def _write(
-        self, job: Job, report: dict[str, Any], config: dict[str, Any], data: SessionDataset, versions: dict[str, str]
+        self, job: Job, report: dict[str, Any], config: dict[str, Any], data: RunData, versions: dict[str, str]
     ) -> dict[str, Any]:
         """Writes the job's file; returns the content."""
         ranks_file = report.pop("test_ranks", None)
@@ -140,12 +157,8 @@ class Runner:
             "row": job.row.name,
             "dataset": job.row.dataset,
             "seed": job.seed,
-            "stage": "selected on validation" if job.selects else "refit on training and validation",
-            "data": {
-                "items": data.item_num - 1,
-                "sessions": [part.n_sessions for part in data.parts],
-                "cases": [part.n_cases for part in data.parts],
-            },
+            "stage": job.stage,
+            "data": data.sizes,
             **report,
             "config": config,
             "machine": machine(),
@@ -153,10 +166,8 @@ class Runner:
         }
         if ranks_file:
             content["test_ranks"] = pack(np.load(ranks_file))
-            test = data.parts[-1]
-            content["test_sessions"] = pack(np.diff(test.starts) - test.n_given)
-            sessions = np.split(data.tokens, test.starts)[1:-1]
-            content["test_repeats"] = pack(repeated_targets(sessions, test.n_given, data.max_item_list_len))
+            content["test_sessions"] = pack(data.cases_of)
+            content["test_repeats"] = pack(data.repeats)
         write_json(self.path(job), content)
         return content
 
@@ -205,13 +216,3 @@ def _is_begun(job: Job, settings: dict[str, Any]) -> bool:
     except UserError:
         return False
     return True
-
-
-def _data(config: Config) -> SessionDataset:
-    """The data set as the run saw it."""
-    if not session_file_paths(config):
-        name = config["dataset"]
-        raise UserError(
-            f"{name}: benchmark accuracy needs session files of `recbole-odrec convert`, one session a line."
-        )
-    return SessionDataset(config)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from recbole_odrec.benchmark.accuracy.ranks import Difference, case_values, paired_bootstrap, unpack
+from recbole_odrec.benchmark.accuracy.meaning import difference
+from recbole_odrec.benchmark.accuracy.ranks import Difference, case_values, half_width, paired_bootstrap, unpack
 from recbole_odrec.benchmark.accuracy.rows import Row
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import LENGTHS
@@ -51,6 +52,10 @@ class Tested:
         """Ranks of the test cases, [S, C]."""
         return np.stack([unpack(run["test_ranks"]) for run in self.runs if run["seed"] in seeds])
 
+    def half_width(self, metric: str) -> float:
+        """Half of the 95 % interval over test sessions or users, in percent."""
+        return 100 * half_width(self.ranks(self.seeds), unpack(self.runs[0]["test_sessions"]), metric)
+
 
 def _of_targets(run: dict[str, Any], repeated: bool, metric: str) -> float | None:
     is_member = (unpack(run["test_repeats"]) == 1) == repeated
@@ -63,7 +68,7 @@ def read_runs(rows: Mapping[str, Mapping[str, Row]], folder: Path) -> dict[str, 
     """Tested runs by data set and row, in the order of the rows.
 
     Raises:
-        UserError: a file that is no run.
+        UserError: a file that is no run, or is none of what its row means today.
     """
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for path in sorted(folder.glob("*/*.seed-*.json")):
@@ -75,9 +80,13 @@ def read_runs(rows: Mapping[str, Mapping[str, Row]], folder: Path) -> dict[str, 
             raise UserError(
                 f"{path} is not a run of `benchmark accuracy` ({error}); remove it to run it anew."
             ) from error
+        row = rows.get(run["dataset"], {}).get(run["row"])
+        if row and (why := difference(row, rows[run["dataset"]], run)):
+            command = f"recbole-odrec benchmark accuracy --datasets {run['dataset']} --rows {run['row']}"
+            raise UserError(f"{path} is no run of its row any more ({why}): `{command}` runs it anew.")
     return {
         dataset: {name: Tested(row, runs[name]) for name, row in rows.get(dataset, {}).items() if name in runs}
-        for dataset, runs in sorted(found.items(), reverse=True)
+        for dataset, runs in sorted(found.items())
     }
 
 
