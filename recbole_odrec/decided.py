@@ -46,6 +46,8 @@ def decide_followers(config: Config, dataset: Any, valid_data: Any) -> None:
         reason = "there are no validation cases to choose follower_gain on"
     elif config["model"] == "ODRec" and config["table"] != "codes":
         reason = f"the rate of table={config['table']} is in numbers, and has no room for them"
+    if isinstance(dataset.inter_feat, StreamedRows) and is_asked:
+        raise dataset.inter_feat.refusal("counting followers", "--n_followers=0")
     if reason and not is_asked:
         config["decided"] = {"n_followers": f"0, not {config['n_followers']}: {reason}"}
         config["n_followers"] = 0

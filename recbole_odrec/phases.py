@@ -14,7 +14,7 @@ from recbole.config import Config
 from recbole.utils import init_seed
 from torch import Tensor
 
-from recbole_odrec.data.eval_loader import lost_targets
+from recbole_odrec.data.eval_loader import lost_targets, never_repeats
 from recbole_odrec.errors import UserError
 from recbole_odrec.evaluation import evaluate
 from recbole_odrec.files import write_atomically, write_json
@@ -60,6 +60,8 @@ def start_logging(config: Config, train_data: Any, valid_data: Any, test_data: A
     for part, loader in (("validation", valid_data), ("test", test_data)):
         if n_lost := lost_targets(loader):
             log.warning(f"exclude_seen=True: {n_lost:,} {part} targets stand in their own history and cannot be found.")
+    if never_repeats(valid_data):
+        log.info("no validation target stands in its own history: --exclude_seen=True ranks what is new alone.")
     for key, reason in (config["decided"] or {}).items():
         log.info(f"{key}: {reason}")
     if config["sampled_items"]:

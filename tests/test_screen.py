@@ -44,7 +44,8 @@ def test_a_run_shows_the_data_in_three_lines_and_an_epoch_a_line(
         run(model, "ml-small", config_dict=settings(small_data, topk=[10, 20]))
     error = capsys.readouterr().err
     assert "\r" not in error
-    data, cases, log, *epochs = error.splitlines()
+    data, cases, log, hint, *epochs = error.splitlines()
+    assert hint == "no validation target stands in its own history: --exclude_seen=True ranks what is new alone."
     assert re.fullmatch(r"ml-small: 120 users, \d,\d{3} items, from .*ml-small", data)
     assert re.fullmatch(r"cases: [\d,]+ for training, 120 for validation, 120 for test", cases)
     assert len(epochs) == 2

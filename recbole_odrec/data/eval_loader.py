@@ -15,7 +15,7 @@ from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader
 from torch import Tensor
 
-from recbole_odrec.data.seen_items import SeenItems
+from recbole_odrec.data.seen_items import SeenItems, seen_items
 from recbole_odrec.processes.group import n_processes, rank
 
 SCORE_BYTES = 600_000_000  # of one block of scores on a CPU
@@ -91,3 +91,11 @@ def lost_targets(loader: Any) -> int:
     """How many rows' targets are left out of their own ranking."""
     seen = getattr(loader, "seen", None)
     return 0 if seen is None else seen.n_among(loader._dataset.inter_feat[loader.iid_field])
+
+
+def never_repeats(loader: Any) -> bool:
+    """Whether no row's target stands in its own history, and yet what does is ranked."""
+    if not isinstance(loader, BoundedEvalLoader) or loader.seen is not None:
+        return False
+    (seen,) = seen_items(loader.config, [loader._dataset])
+    return seen.n_among(loader._dataset.inter_feat[loader.iid_field]) == 0

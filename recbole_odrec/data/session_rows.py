@@ -103,9 +103,9 @@ class StreamedRows(SessionRows):
     def __getitem__(self, index: Any) -> Any:
         raise self.refusal()
 
-    def refusal(self, who: str = "a model or metric that is asked for") -> UserError:
-        """What to do about somebody who wants them."""
+    def refusal(self, who: str = "a model or metric that is asked for", instead: str = "our networks") -> UserError:
+        """What to do about somebody who wants them: hold them in memory, or take something else."""
         return UserError(
             f"{self.part.manifest.folder}: its {len(self):,} training cases are streamed, and {who} needs all of them "
-            f"at once: hold them in memory with --shuffle_buffer={len(self)}, or take our networks."
+            f"at once: hold them in memory with --shuffle_buffer={len(self)}, or take {instead}."
         )

@@ -198,6 +198,7 @@ def test_held_in_memory_every_model_has_the_numbers_of_text(both: Path) -> None:
         ("VSKNN", {}, "VSKNN"),
         ("ODRec", {"teacher": "GRU4Rec", "recipe": "none"}, "GRU4Rec"),
         ("ODRec", {"teachers": [{"model": "SASRecTeacher"}, {"model": "VSKNN"}]}, "VSKNN"),
+        ("ODRec", {"n_followers": 2}, "counting followers"),
         ("SASRecTeacher", {"metrics": ["NDCG", "TailPercentage"]}, "a model or metric that is asked for"),
     ],
 )

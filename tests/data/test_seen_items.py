@@ -92,6 +92,26 @@ def test_targets_that_cannot_be_found_are_counted(
     assert result["config"]["exclude_seen"] is True
 
 
+@pytest.mark.parametrize("model", ["ItemTransitions", "GRU4Rec"])
+def test_who_never_repeats_hears_that_seen_items_can_be_left_out(
+    events: dict[str, list[str]], caplog: pytest.LogCaptureFixture, model: str
+) -> None:
+    trains = {"epochs": 1, "train_neg_sample_args": None} if model == "GRU4Rec" else {}
+    hint = "no validation target stands in its own history: --exclude_seen=True ranks what is new alone."
+
+    def hears(**keys: object) -> bool:
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            run(model, "t", config_dict={**QUIET, "state": "INFO", **trains, **keys}, tests=False)
+        return hint in [record.message for record in caplog.records]
+
+    assert not hears(exclude_seen=False)
+    rows = [f"{user}\t{item}\t{time}" for user in "uvw" for time, item in enumerate("abcdef")]
+    Path("t/t.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]))
+    assert hears(exclude_seen=False)
+    assert not hears(exclude_seen=True)
+
+
 def test_prefix_rows_have_their_own_lists(events: dict[str, list[str]]) -> None:
     for part in ("train", "valid", "test"):
         rows = ["s\tb c\ta", "s\ta\tb", "s\ta b\tc"]  # of a name, and still sessions of their own
