@@ -109,9 +109,15 @@ class CodesModel:
                     graph.initializer.append(numpy_helper.from_array(size, name))
                     places[name] = len(graph.initializer) - 1
                 node.input[1] = name
-        used = {name for node in graph.node for name in node.input} | {value.name for value in graph.input}
+        used = _used(graph) | {value.name for value in graph.input}
         kept = [tensor for tensor in graph.initializer if tensor.name in used]
         del graph.initializer[:]
         graph.initializer.extend(kept)
         onnx.checker.check_model(model)
         return model.SerializeToString()
+
+
+def _used(graph: onnx.GraphProto) -> set[str]:
+    """Names that its nodes read, those of graphs inside too."""
+    inside = [part.g for node in graph.node for part in node.attribute if part.type == onnx.AttributeProto.GRAPH]
+    return {name for node in graph.node for name in node.input}.union(*map(_used, inside))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,6 +84,15 @@ class Graph:
     def arange(self, stop: str) -> str:
         """0 .. stop - 1."""
         return self.op("Range", self.const(0), stop, self.const(1))
+
+    def each(self, rows: str, shape: Sequence[int], part: Callable[[str], str]) -> str:
+        """What `part` makes of each row, stacked: float32 [B, *shape] -> [B, ..]; it may use names from outside."""
+        self._count += 1
+        row, outside, self.nodes = f"row_{self._count}", self.nodes, []
+        made = part(row)
+        inside, self.nodes = self.nodes, outside
+        body = helper.make_graph(inside, "each", [value(row, FLOAT, shape)], [value(made, FLOAT, None)])
+        return self.op("Scan", rows, num_scan_inputs=1, body=body)
 
     def linear(self, values: str, name: str, weight: np.ndarray, bias: np.ndarray | None = None) -> str:
         """x W^T + b with a PyTorch weight [out, in]: [.., in] -> [.., out]."""

@@ -44,7 +44,7 @@ def best_cells(
         flat = graph.reshape(grid, 0, q)
         flat = graph.op("Slice", flat, *(graph.const([n]) for n in (0, n_cells, 1))) if n_cells < q else flat
         return tuple(graph.op("TopK", flat, count, n_outputs=2, axis=1))
-    rows = _best_rows(graph, grid, shape, n_cells, graph.op("Min", count, graph.const([p])))  # [B, <= C]
+    rows = _best_rows(graph, grid, shape, n_cells, count)  # [B, <= C]
     chosen = graph.op("GatherND", grid, graph.op("Unsqueeze", rows, graph.const([2])), batch_dims=1)  # [B, <= C, Q]
     if n_cells < p * q:
         chosen = _without_empty_cells(graph, chosen, rows, shape, n_cells, lowest)
@@ -76,7 +76,7 @@ def ascending(graph: Graph, numbers: str) -> str:
 
 
 def _best_rows(graph: Graph, grid: str, shape: tuple[int, int], n_cells: int, count: str) -> str:
-    """Rows with the largest maxima, ascending."""
+    """Rows with the largest maxima, ascending: as many as asked for, or all."""
     p, q = shape
     row_best = graph.op("ReduceMax", grid, axes=[2], keepdims=0)  # [B, P]
     if n_cells < p * q:  # the last row's maximum, over the cells that hold something
@@ -85,6 +85,7 @@ def _best_rows(graph: Graph, grid: str, shape: tuple[int, int], n_cells: int, co
         last = graph.op("ReduceMax", last, axes=[2], keepdims=0)  # [B, 1]
         others = graph.op("Slice", row_best, graph.const([0]), graph.const([p - 1]), graph.const([1]))
         row_best = graph.op("Concat", others, last, axis=1)
+    count = graph.op("Min", count, graph.reshape(graph.dim(row_best, 1), 1))
     return ascending(graph, graph.op("TopK", row_best, count, n_outputs=2, axis=1)[1])
 
 

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from recbole_odrec.bundle import Recommender
 from recbole_odrec.bundle.add_items import cases, fitted, nearest, read_sessions
+from recbole_odrec.bundle.build import build_session_model
 from recbole_odrec.bundle.codes_model import CodesModel
 from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.bundle.manifest import read_manifest, write_manifest
+from recbole_odrec.bundle.onnx_session import open_session
 from recbole_odrec.cli import main
 from recbole_odrec.errors import UserError
+from recbole_odrec.nn import LastStateReadout, ProductCodesEmbedding, SelfAttentionEncoder
 from tests.conftest import film_sessions
 
 
@@ -60,6 +64,21 @@ def test_the_grown_model_adds_its_items_and_changes_no_other_score(bundle: Path,
     np.testing.assert_array_equal(np.delete(of_now[0], 3), scores[0, :19])
     read_as_history = CodesModel(folder / "model.onnx", 20).sessions([[n_items + 1]])
     np.testing.assert_array_equal(read_as_history, model.sessions([[ids[0, 2]]]))
+
+
+def test_a_grown_model_of_many_items_is_what_export_would_write(tmp_path: Path) -> None:
+    """Their scores stand in a grid: new items fill its last row, and begin others."""
+    torch.manual_seed(0)
+    table, encoder = ProductCodesEmbedding(70_000, 8, 2), SelfAttentionEncoder(8, 5).eval()
+    old = build_session_model(table, encoder, LastStateReadout(), 90)
+    (tmp_path / "model.onnx").write_bytes(old.SerializeToString())
+    more = torch.randint(256, (3000, 2), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    grown = CodesModel(tmp_path / "model.onnx", 5).grown(more.numpy())
+    table.n_items, table.codes = 73_000, torch.cat([table.codes, more])
+    wanted = build_session_model(table, encoder, LastStateReadout(), 90).SerializeToString()
+    feed = {"item_seq": np.array([[5, 72_999, 17], [69_999, 0, 0]])}
+    for now, then in zip(*(open_session(model).run(None, feed) for model in (grown, wanted)), strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 def test_new_items_have_no_followers_and_the_others_keep_theirs(train, tmp_path: Path) -> None:

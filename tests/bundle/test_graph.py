@@ -169,6 +169,37 @@ def test_followers_of_the_session_have_scores_of_their_own(table: str, repeats: 
     assert not torch.equal(without, oracle(parts, sessions(batch=12)).topk(K).indices)
 
 
+@pytest.mark.parametrize("n_codes", [1, 3, 4])
+def test_codes_of_many_items_are_looked_up_two_at_a_time(monkeypatch: pytest.MonkeyPatch, n_codes: int) -> None:
+    """In a grid, whose last row is mostly empty; more items asked for than it has rows."""
+    monkeypatch.setitem(globals(), "N", 70_000)
+    monkeypatch.setitem(TABLES, "codes", lambda: ProductCodesEmbedding(N, D, n_codes, std=1))
+    parts, _, run = build("codes", k=80 if n_codes > 1 else K, repeats=True, n_followers=2)
+    if n_codes == 1:  # 256 vectors for 70,000 items: nothing but ties
+        _, scores = run(sessions())
+        wanted = oracle(parts, sessions()).numpy()
+        best = np.lexsort((np.broadcast_to(np.arange(N), wanted.shape), -wanted.round(4)))[:, :K]
+        np.testing.assert_allclose(scores, np.take_along_axis(wanted, best, 1), rtol=1e-4)
+        return
+    assert_equal_top(run, parts, sessions(batch=12), 80)
+    assert_equal_top(run, parts, sessions(3, batch=1)[:, :1], 80, exclude_seen=True)
+
+
+def test_equal_codes_of_many_items_come_in_the_order_of_ids() -> None:
+    table, encoder = ProductCodesEmbedding(70_000, D, 4), SelfAttentionEncoder(D, L).eval()
+    table.codes.fill_(0)
+    for count in (3, K + 3):  # items of other codes, in many rows of the grid: the best there are, or the worst
+        lifted = torch.arange(69_999, 0, -7777)[:count]
+        table.codes[:] = 0
+        table.codes[lifted, 1] = 1
+        model = build_session_model(table, encoder, LastStateReadout(), K)
+        ids, _ = open_session(model.SerializeToString()).run(None, {"item_seq": sessions().numpy()})
+        others = np.delete(np.arange(1, 70_000), lifted.numpy() - 1)
+        best = [np.concatenate([np.sort(lifted.numpy()), others])[:K], np.concatenate([others, lifted.numpy()])[:K]]
+        for row in ids:
+            assert any(np.array_equal(row, wanted) for wanted in best)
+
+
 def test_ids_of_many_items_take_a_byte_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "N", 70_000)
     parts, model, run = build("dense", repeats=True, n_followers=3)
