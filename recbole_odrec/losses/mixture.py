@@ -50,7 +50,8 @@ def mix_(scores: Tensor, shares: ItemShares, total: Tensor | None = None) -> Ten
     if not shares.weight or not len(shares.rows):
         return scores
     if total is None:
-        total = torch.cat([block.float().logsumexp(1) for block in scores.split(_ROWS_AT_ONCE)])  # [B]
+        dtype = torch.promote_types(scores.dtype, torch.float32)
+        total = torch.cat([block.to(dtype).logsumexp(1) for block in scores.split(_ROWS_AT_ONCE)])  # [B]
     before = scores[shares.rows, shares.items].to(total.dtype)
     after = torch.logaddexp(before, shares.values.log() + _log_odds(shares) + total[shares.rows])
     return scores.index_put_((shares.rows, shares.items), after.to(scores.dtype))

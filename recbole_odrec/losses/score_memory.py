@@ -28,11 +28,13 @@ class ScoreMemory:
     def __init__(self, allowed: int | None = None) -> None:
         self.allowed, self._has_said = allowed, False
 
-    def tile(self, table: ItemTable, n_rows: int, n_matrices: int, device: torch.device) -> int | None:
-        """Columns of a tile for scores [`n_rows`, N] of so many networks; None where they fit as a whole."""
+    def tile(
+        self, table: ItemTable, n_rows: int, n_matrices: int, device: torch.device, columns: slice | None = None
+    ) -> int | None:
+        """Columns of a tile for scores [`n_rows`, N], or of some columns, of so many networks; None where they fit."""
         if self.allowed is None:
             self.allowed = max(free_bytes(device) // 2, _NEVER_TILED)
-        n_items = table.n_items if table.columns is None else table.columns.stop - table.columns.start
+        n_items = table.n_items if columns is None else columns.stop - columns.start
         whole = 4 * n_matrices * n_rows * n_items
         if whole <= self.allowed:
             return None

@@ -27,6 +27,7 @@ def table_loss(
     kd_weight: float = 0.0,
     temperature: float = 1.0,
     added: AddedScores | None = None,
+    columns: slice | None = None,
 ) -> CatalogueLoss:
     """`catalogue_loss` of a table's scores.
 
@@ -37,14 +38,16 @@ def table_loss(
         memory: what scores may take; whole matrices when None.
         buffer: for a whole matrix of them.
         dtype: precision of the products.
-        teacher, kd_weight, temperature, added: as in `tiled_catalogue_loss`.
+        teacher, kd_weight, temperature, added, columns: as in `tiled_catalogue_loss`.
     """
+    columns = columns or table.columns
     matrices = 1 if teacher is None else 2
-    tile = None if memory is None else memory.tile(table, len(query), matrices, query.device)
-    if table.columns is not None and tile is None:
+    tile = None if memory is None else memory.tile(table, len(query), matrices, query.device, columns)
+    if columns is not None and tile is None:
         tile = table.n_items  # all of a process's columns at once
     if tile is not None:
-        return tiled_catalogue_loss(query, table, pos_items, tile, teacher, kd_weight, temperature, added, dtype)
+        taught = {"teacher": teacher, "kd_weight": kd_weight, "temperature": temperature}
+        return tiled_catalogue_loss(query, table, pos_items, tile, **taught, added=added, dtype=dtype, columns=columns)
     teacher_scores = None if teacher is None else teacher(None)
     scores = table.raw_scores(query, dtype, buffer)
     return catalogue_loss(

@@ -36,29 +36,32 @@ def tiled_catalogue_loss(
     temperature: float = 1.0,
     added: AddedScores | None = None,
     dtype: torch.dtype | None = None,
+    columns: slice | None = None,
 ) -> CatalogueLoss:
     """`catalogue_loss(table.raw_scores(query), ..)`, to rounding, with B x `tile` scores at a time.
 
-    The gradient of queries, of what is added and of the table is worked out with the loss. Of a table whose rows are
-    split over processes (`columns`), each goes over its own; the cases must be the same everywhere, and the loss, which
-    all processes get, must count once in all of them together.
+    The gradient of queries, of what is added and of the table is worked out with the loss. Where columns are split
+    over processes, each goes over its own; the cases must be the same everywhere, and the loss, which all processes
+    get, must count once in all of them together. A table that all have whole gets of each its columns' gradient.
 
     Args:
         query: [B, D].
-        table: the student's; one that is split has no teacher.
+        table: the student's.
         pos_items: column of each row's next item [B].
         tile: columns of a tile, in whole `table.tile_step`s, at least one.
         teacher: needed when `kd_weight` > 0.
         kd_weight, temperature: w and T.
         added: by columns.
         dtype: precision of the products; sums are float32 at least.
+        columns: this process's, where they are split; the table's own when None, and all where it has none.
 
     Raises:
         UserError: teacher scores that are not finite (on a CPU; elsewhere the loss is NaN).
     """
     step = table.tile_step
     tile = max(tile // step, 1) * step
-    stream = _Stream(table, pos_items, tile, teacher if kd_weight else None, kd_weight, temperature, added, dtype)
+    teacher, columns = teacher if kd_weight else None, columns or table.columns
+    stream = _Stream(table, pos_items, tile, teacher, kd_weight, temperature, added, dtype, columns)
     values = None if added is None else added.values
     total, soft = _TiledLoss.apply(stream, query, values, *table.trained())
     return CatalogueLoss(total, soft.detach())
@@ -91,16 +94,12 @@ class _Stream(NamedTuple):
     temperature: float
     added: AddedScores | None
     dtype: torch.dtype | None
-
-    @property
-    def is_split(self) -> bool:
-        """Whether these are columns of a process, and rows of all."""
-        return self.table.columns is not None
+    columns: slice | None  # of a process, with the rows of all; None for the whole in one
 
     def tiles(self, query: Tensor, with_graph: bool) -> Iterator[_Tile]:
         """All of them, in order."""
         table, trained = self.table, self.table.trained()
-        own = table.columns or slice(0, table.n_items)
+        own = self.columns or slice(0, table.n_items)
         for start in range(own.start, own.stop, self.tile):
             columns = slice(start, min(start + self.tile, own.stop))
             with torch.set_grad_enabled(with_graph):
@@ -136,7 +135,7 @@ class _TiledLoss(torch.autograd.Function):
     def forward(
         ctx: Any, stream: _Stream, query: Tensor, values: Tensor | None, *trained: Tensor
     ) -> tuple[Tensor, Tensor]:
-        ctx.is_split = stream.is_split
+        ctx.is_split = stream.columns is not None
         w, t, needs_gradient = stream.kd_weight, stream.temperature, any(ctx.needs_input_grad)
         n_rows, random = len(query), _RandomState(query.device)
         log_z = log_z_soft = log_z_teacher = query.new_full((n_rows, 1), -torch.inf, dtype=torch.float32)
@@ -153,8 +152,12 @@ class _TiledLoss(torch.autograd.Function):
                 # The teacher's mean of (t - s) / T over the tiles so far.
                 of_tile = ((teacher - log_z_teacher).exp_().mul_(teacher - student)).sum(1, keepdim=True)
                 gap = gap * (before - log_z_teacher).exp() + of_tile
-        if stream.is_split:
+        if ctx.is_split:
             log_z, of_target = log_sum_of_all(log_z), summed(of_target)
+            if stream.teacher is not None:
+                log_z_soft = log_z if t == 1 else log_sum_of_all(log_z_soft)
+                of_own, log_z_teacher = log_z_teacher, log_sum_of_all(log_z_teacher)
+                gap = summed(gap * (of_own - log_z_teacher).exp())
         hard, soft = (1 - w) * (log_z - of_target).mean(), torch.zeros_like(log_z[0, 0])
         if stream.teacher is not None:
             log_z_soft = log_z if t == 1 else log_z_soft
@@ -193,7 +196,7 @@ class _TiledLoss(torch.autograd.Function):
             for (_, place), of_part in zip(pairs, found, strict=True):
                 if of_part is not None:
                     place += of_part
-        if stream.is_split:
+        if ctx.is_split:
             of_query, of_values = summed(of_query), None if of_values is None else summed(of_values)
         ctx.gradients = [of_query, of_values, *of_trained]
         return hard + soft, soft

@@ -12,9 +12,10 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_odrec.losses import AddedScores, ItemShares, mix_
+from recbole_odrec.losses import AddedScores, ItemShares, mix_, shares_within, total_of_mixture
 from recbole_odrec.model.session_recommender import TrainingCases
-from recbole_odrec.nn import FrozenTable
+from recbole_odrec.nn.tables.split import side_by_side
+from recbole_odrec.processes.rows import log_sum_of_all
 
 
 class TeacherEnsemble(nn.Module):
@@ -57,8 +58,7 @@ class TeacherEnsemble(nn.Module):
         self._scored = [(weight / total, member) for weight, member in scored]
         self._mixed = [(weight, member) for weight, member in pairs if not member.gives_embeddings]
         self.hidden_size = sum(member.hidden_size for _, member in self._scored)
-        tables = [(weight, member.item_table.frozen()) for weight, member in self._scored]
-        self.item_table = FrozenTable(torch.cat([weight * table.scale * table.weight for weight, table in tables], 1))
+        self.item_table = side_by_side([(weight, member.item_table.frozen()) for weight, member in self._scored])
 
     @property
     def reads_any_width(self) -> bool:
@@ -88,21 +88,28 @@ class TeacherEnsemble(nn.Module):
         )
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Scores of every item: [B, N]."""
+        """Scores of every item: [B, N]; where rows of tables are split, of the columns that are this process's."""
         if not self._mixed:
-            return self._mean(
-                [member.full_sort_predict(interaction).view(len(interaction), -1) for member in self.members]
-            )
+            return self._mean([self._scores_of(member, interaction) for member in self.members])
         first = self._mixed[0][1]
         item_seq = interaction[first.ITEM_SEQ]
         if self.gives_embeddings:
-            found = [(w, member.full_sort_predict(interaction).view(len(item_seq), -1)) for w, member in self._scored]
-            scores = _sum(weight * of_one for weight, of_one in found)
+            scores = _sum(weight * self._scores_of(member, interaction) for weight, member in self._scored)
         else:
             scores = self.item_table.weight.sum(1).to(item_seq.device).repeat(len(item_seq), 1)
+        columns = self.item_table.columns
+        total = None if columns is None else log_sum_of_all(scores.logsumexp(1))
         for shares in self._weighted((member.shares(item_seq),) for _, member in self._mixed):
-            mix_(scores, shares)
+            if columns is None or total is None:
+                mix_(scores, shares)
+            else:
+                mix_(scores, shares_within(shares, columns), total)
+                total = total_of_mixture(total, shares)
         return scores
+
+    def _scores_of(self, member: Any, interaction: Interaction) -> Tensor:
+        scores, columns = member.full_sort_predict(interaction).view(len(interaction), -1), self.item_table.columns
+        return scores if columns is None or member.item_table.columns is not None else scores[:, columns]
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score of one candidate item a row: [B]."""

@@ -24,7 +24,7 @@ from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.nn.tables.split import SplitEmbedding
 from recbole_odrec.parsing import parse
 from recbole_odrec.processes.draws import drawn_for_all
-from recbole_odrec.processes.group import n_processes
+from recbole_odrec.processes.group import gathered, n_processes, rank
 from recbole_odrec.processes.shares import Share, every_case, gathered_rows
 from recbole_odrec.settings import NetworkConfig
 
@@ -152,10 +152,11 @@ class SessionRecommender(SequentialRecommender):
         """`losses.table_loss` of a batch's cases; its arguments that concern a teacher pass through.
 
         Without a teacher, `losses.sampled_loss` where `sampled_items` says so. Of a table whose rows are split, each
-        process scores its items for the cases of all, and all get the mean over all cases.
+        process scores its items for the cases of all, and all get the mean over all cases; so it does where the rows of
+        a teacher's table are split (`columns`).
         """
-        if self.item_table.columns is not None and cases.share is not None:
-            cases = _of_all(cases, cases.share)
+        if (taught.get("columns") or self.item_table.columns) is not None and cases.share is not None:
+            cases = cases_of_all(cases, cases.share)
         query, table, pos_items = cases.case_repr, self.item_table, self.item_table.columns_of(cases.pos_items)
         added = self.in_columns(cases.added)
         if self.sampled_items and taught.get("teacher") is None:
@@ -207,11 +208,23 @@ class SessionRecommender(SequentialRecommender):
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
 
-def _of_all(cases: TrainingCases, share: Share) -> TrainingCases:
+def cases_of_all(cases: TrainingCases, share: Share) -> TrainingCases:
     """The cases of all processes, with the gradient of this one's; a share without rows has none that count."""
     n_own, added = share.n_cases if share.n_rows else 0, cases.added
     if added is not None:
         added = AddedScores(gathered_rows(added.items[:n_own]), every_case(added.values, n_own))
+    first = sum(gathered(n_own)[: rank()])
     return cases._replace(
-        case_repr=every_case(cases.case_repr, n_own), pos_items=gathered_rows(cases.pos_items[:n_own]), added=added
+        case_repr=every_case(cases.case_repr, n_own),
+        pos_items=gathered_rows(cases.pos_items[:n_own]),
+        added=added,
+        shares=tuple(_shares_of_all(shares, n_own, first) for shares in cases.shares),
     )
+
+
+def _shares_of_all(shares: ItemShares, n_own: int, first: int) -> ItemShares:
+    """Those of the first `n_own` cases of each process; this one's begin at case `first`."""
+    is_own = shares.rows < n_own
+    own = (shares.rows[is_own] + first, shares.items[is_own], shares.values[is_own])
+    rows, items, values = map(gathered_rows, own)
+    return shares._replace(rows=rows, items=items, values=values)

@@ -12,15 +12,17 @@ from recbole_odrec.losses.score_memory import free_bytes
 from recbole_odrec.processes.group import gathered, n_processes
 
 _BYTES = 16  # of a number that trains: itself, its gradient, Adam's two averages
+_FROZEN_BYTES = 8  # of one that does not: itself, and once more where the student has its item
 _SHARE = 0.5  # of a process's free memory that a whole table may take
 
 
-def decide_split(config: Config, n_items: int) -> str | None:
+def decide_split(config: Config, n_items: int, trains: bool = True) -> str | None:
     """Puts True or False into `split_table`, the same in all processes; the reason where rows are split, or should be.
 
     Args:
-        config: of a model with a dense table, which it trains.
+        config: of a model with a dense table.
         n_items: N.
+        trains: whether it trains the table, or teaches by one that is given.
 
     Raises:
         UserError: asked to split what cannot be.
@@ -29,10 +31,11 @@ def decide_split(config: Config, n_items: int) -> str | None:
     config["split_table"] = False
     if n_processes() == 1 or asked is False:
         return None
-    problem = _problem(config)
+    problem = _problem(config, trains)
     if problem and asked is True:
         raise UserError(f"split_table=True, and {problem}: leave one of them out.")
-    need = (_BYTES + 4 * bool(config["average_decay"])) * n_items * config["hidden_size"]
+    n_bytes = _BYTES + 4 * bool(config["average_decay"]) if trains else _FROZEN_BYTES
+    need = n_bytes * n_items * config["hidden_size"]
     here = 1 if config["device"].type == "cuda" else int(os.environ["LOCAL_WORLD_SIZE"])
     free = min(gathered(free_bytes(config["device"]) // here))
     if asked == "auto" and need <= _SHARE * free:
@@ -40,20 +43,21 @@ def decide_split(config: Config, n_items: int) -> str | None:
     if problem:
         return f"False, although the item table takes {need / 1e9:.2g} GB of {free / 1e9:.2g} that are free: {problem}."
     config["split_table"] = True
+    state = "with gradient and Adam's state " if trains else ""
     return (
-        f"rows of the item table are split over {n_processes()} processes: with gradient and Adam's state it takes "
-        f"{need / 1e9:.2g} GB, of {free / 1e9:.2g} GB that are free for each{' (asked for)' if asked is True else ''}."
+        f"rows of the item table are split over {n_processes()} processes: {state}it takes {need / 1e9:.2g} GB, "
+        f"of {free / 1e9:.2g} GB that are free for each{' (asked for)' if asked is True else ''}."
     )
 
 
-def _problem(config: Any) -> str | None:
+def _problem(config: Any, trains: bool) -> str | None:
     """What a table whose rows are split cannot do."""
     mode = (config["eval_args"] or {}).get("mode", "full")
     modes = set(mode.values()) if isinstance(mode, dict) else {mode}
     cannot = {
-        f"table_dropout_prob={config['table_dropout_prob']}": bool(config["table_dropout_prob"]),
-        f"clip_grad_norm={config['clip_grad_norm']}": bool(config["clip_grad_norm"]),
-        f"sampled_items={config['sampled_items']}": bool(config["sampled_items"]),
+        f"table_dropout_prob={config['table_dropout_prob']}": bool(config["table_dropout_prob"]) and trains,
+        f"clip_grad_norm={config['clip_grad_norm']}": bool(config["clip_grad_norm"]) and trains,
+        f"sampled_items={config['sampled_items']}": bool(config["sampled_items"]) and trains,
         f"mode={'/'.join(sorted(modes))} of eval_args": modes != {"full"},
     }
     found = [what for what, is_so in cannot.items() if is_so]

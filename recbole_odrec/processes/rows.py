@@ -99,12 +99,25 @@ def _side_by_side(values: Tensor) -> Tensor:
     return torch.cat(found, 1)
 
 
+def whole_in_all(rows: Tensor, bounds: Sequence[int]) -> Tensor:
+    """All rows, in every process [N, D]."""
+    whole = rows.new_empty(bounds[-1], *rows.shape[1:])
+    _fill(whole, rows, bounds)
+    return whole
+
+
 def whole_in_first(rows: Tensor, bounds: Sequence[int]) -> Tensor:
     """All rows, on the CPU of the first process [N, D]; its own in any other [n, D].
 
     They travel some at a time, so that only the first process ever holds more than its own.
     """
-    whole = torch.empty(bounds[-1], *rows.shape[1:], dtype=rows.dtype) if is_first() else rows
+    whole = torch.empty(bounds[-1], *rows.shape[1:], dtype=rows.dtype) if is_first() else None
+    _fill(whole, rows, bounds)
+    return rows if whole is None else whole
+
+
+def _fill(whole: Tensor | None, rows: Tensor, bounds: Sequence[int]) -> None:
+    """Puts all rows into this memory, where there is some."""
     step = max(1, _BLOCK // max(rows[:1].numel(), 1))
     for number, (start, stop) in enumerate(pairwise(bounds)):
         for first in range(start, stop, step):
@@ -114,6 +127,5 @@ def whole_in_first(rows: Tensor, bounds: Sequence[int]) -> Tensor:
             else:
                 block = rows.new_empty(last - first, *rows.shape[1:])
             distributed.broadcast(block, src=number)
-            if is_first():
-                whole[first:last] = block.cpu()
-    return whole
+            if whole is not None:
+                whole[first:last] = block.to(whole.device)

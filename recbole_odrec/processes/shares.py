@@ -53,10 +53,10 @@ class Share(NamedTuple):
         return self.n_rows / self.all_rows
 
 
-def bounds_of(n_rows: int) -> list[int]:
-    """Where the share of each process begins, and where the last one ends."""
-    n = n_processes()
-    return [n_rows * number // n for number in range(n + 1)]
+def bounds_of(n_rows: int, step: int = 1) -> list[int]:
+    """Where the share of each process begins, a multiple of `step`, and where the last one ends."""
+    n, n_steps = n_processes(), -(-n_rows // step)
+    return [min(n_steps * number // n * step, n_rows) for number in range(n + 1)]
 
 
 # ---------------------------------------------------------------------- what travels

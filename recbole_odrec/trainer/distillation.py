@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from recbole.config import Config
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
@@ -75,15 +74,14 @@ class DistillationTrainer(ResumableTrainer):
         """
         self.teacher = teacher.to(self.device).eval().requires_grad_(False)
         first: Any = teacher.start if isinstance(teacher, TeacherEnsemble) else teacher
-        every_item = torch.arange(self.model.n_items, device=self.device)
         if self.update is not None:
-            self.latent = self.update.follow(first.item_table(every_item) if first.gives_embeddings else None)
+            self.latent = self.update.follow(first.item_table.to_matrix() if first.gives_embeddings else None)
             return self._assemble()
         check_start(self.model, first, type(first).__name__, self.distillation.init_from_teacher)
         if first.gives_embeddings:
             if starts:
                 start_from_teacher(self.model, first, copy_weights=self.distillation.init_from_teacher)
-            self.latent = self.model.item_table.companion(first.item_table(every_item))
+            self.latent = self.model.item_table.companion(first.item_table.to_matrix())
         self._assemble()
 
     def _assemble(self) -> None:

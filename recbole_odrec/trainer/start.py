@@ -44,7 +44,7 @@ def start_from_teacher(student: ODRec, teacher: Any, copy_weights: bool) -> None
         copy_weights: fit the table and copy the encoder.
     """
     log, table = logging.getLogger(), student.item_table
-    vectors = teacher.item_table(torch.arange(student.n_items, device=next(student.parameters()).device))
+    vectors = teacher.item_table.to_matrix()
     table.arrange_(vectors)
     if not copy_weights:
         return

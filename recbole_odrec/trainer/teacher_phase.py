@@ -23,6 +23,7 @@ from recbole_odrec.nn.tables.split import split_tables
 from recbole_odrec.processes.group import first_gives
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.counting import trainer_of
+from recbole_odrec.trainer.objectives import splits_teacher
 from recbole_odrec.trainer.phase_log import phase_log
 from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.teacher_plan import TeacherPlan, plan_teachers, served, start_of_plans
@@ -117,7 +118,10 @@ def _provide(
     log, phase = logging.getLogger(), plan.phase
     if plan.weights is not None:
         log.info(f"{phase}: {plan.config['model']} from {plan.weights}")
-        return _loaded(trainer_of(plan.model)(plan.config, plan.model, run_dir, phase), plan.weights, "checkpoint")
+        if split := getattr(plan.model, "decided", {}).get("split_table"):
+            log.info(f"{phase}: {split}")
+        trainer = trainer_of(plan.model)(plan.config, plan.model, run_dir, phase)
+        return _loaded(config, trainer, plan.weights, "checkpoint")
     name = f"{plan.config['model']}-{config['dataset']}-{_key(plan.config, train_data)}"
     cached = Path(config["checkpoint_dir"]) / "teachers" / name
     is_begun = checkpoint.exists(run_dir / phase / "last.pth")
@@ -125,7 +129,7 @@ def _provide(
         try:
             items = checkpoint.item_fingerprint(train_data._dataset)
             trainer = trainer_of(plan.model)(plan.config, plan.model, run_dir, phase)
-            reused = _loaded(trainer, cached / "best.pth", "cache", items)
+            reused = _loaded(config, trainer, cached / "best.pth", "cache", items)
         except UserError as error:
             log.warning(f"{phase}: trained anew, the one in the cache is of no use: {error}")
         else:
@@ -142,7 +146,7 @@ def _provide(
         trainer.fit(_phase_data(plan.model, plan.config, train_data), valid_data, show_progress=show_progress)
     if config["teacher_cache"]:
         first_gives(lambda: _publish(trainer, cached))
-    return _loaded(trainer, trainer.best_file, "trained")
+    return _loaded(config, trainer, trainer.best_file, "trained")
 
 
 def _phase_data(model: nn.Module, phase_config: Config, train_data: Any) -> Any:
@@ -159,14 +163,17 @@ def _phase_data(model: nn.Module, phase_config: Config, train_data: Any) -> Any:
     return TrainDataLoader(phase_config, dataset, None, shuffle=train_data.shuffle)
 
 
-def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source, items: str | None = None) -> TeacherPhase:
-    """The model with the weights of a file, which must be of these items where they are given.
+def _loaded(
+    config: Config, trainer: ResumableTrainer, best_file: Path, source: Source, items: str | None = None
+) -> TeacherPhase:
+    """The model with the weights of a file, which must be of these items where they are given, and no more than it.
 
     Raises:
-        UserError: the file is of no use; the model is as it was.
+        UserError: the file is of no use; the weights are as they were.
     """
-    for table in split_tables(trainer.model).values():
-        trainer.model.item_table = table.whole().to(table.weight)  # to serve, which needs no gradient
+    trainer.optimizer.zero_grad()
+    trainer.optimizer.state.clear()  # with gradients and the average, four times as much as the weights
+    trainer.average = None
     state = checkpoint.load_model(best_file)
     last = best_file.with_name("last.pth")
     history = checkpoint.load(last) if checkpoint.exists(last) else {}
@@ -178,6 +185,9 @@ def _loaded(trainer: ResumableTrainer, best_file: Path, source: Source, items: s
         if others:
             raise UserError(f"{best_file} is of other {' and '.join(others)} than asked for.")
     checkpoint.load_weights(trainer.model, state["state_dict"], best_file, state["n_items"])
+    if not splits_teacher(config):
+        for table in split_tables(trainer.model).values():
+            trainer.model.item_table = table.whole()
     if getattr(trainer.model, "followers", None) is not None:
         trainer.model.followers = None  # they teach nothing: what is reported is what taught
     trainer.best_epoch = state["epoch"]

@@ -23,6 +23,7 @@ from recbole_odrec.nn.kinds import KINDS
 from recbole_odrec.processes.group import n_processes
 from recbole_odrec.registry import model_class
 from recbole_odrec.trainer import checkpoint
+from recbole_odrec.trainer.objectives import splits_teacher
 
 
 @dataclass
@@ -77,10 +78,8 @@ def _build(phase_config: Config, train_data: Any, trains: bool) -> Any:
     """The untrained model; a RecBole model is tried as a teacher before any time is spent on it."""
     kind = model_class(phase_config["model"])
     reason = None
-    if trains and issubclass(kind, SessionRecommender):
-        reason = decide_split(phase_config, int(train_data._dataset.item_num))
-    else:
-        phase_config["split_table"] = False  # one that is given scores as a whole
+    if getattr(kind, "fixed_parts", {}).get("table") == "dense":
+        reason = decide_split(phase_config, int(train_data._dataset.item_num), trains)
     init_seed(phase_config["seed"], phase_config["reproducibility"])
     try:
         model = kind(phase_config, train_data._dataset).to(phase_config["device"])
@@ -125,6 +124,8 @@ def _config_of_checkpoint(
             f"MAX_ITEM_LIST_LENGTH={ours}; set it to {longest} or less."
         )
     phase_config["MAX_ITEM_LIST_LENGTH"] = longest
+    if not splits_teacher(config):
+        phase_config["split_table"] = False
     return phase_config
 
 

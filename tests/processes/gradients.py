@@ -14,6 +14,8 @@ from torch import Tensor
 from recbole_odrec.config import make_config
 from recbole_odrec.data.preparation import prepare
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader, Windows
+from recbole_odrec.model.ensemble import TeacherEnsemble
+from recbole_odrec.neighbours import NeighbourModel
 from recbole_odrec.phases import build_model
 from recbole_odrec.processes.group import gathered
 from recbole_odrec.processes.shares import summed
@@ -54,16 +56,55 @@ def compare(model: str, keys: dict[str, Any]) -> None:
     else:
         trainer = ResumableTrainer(config, student)
     batch = next(iter(loader))
-    width = batch[NEXT_ITEMS].shape[1]
-    few = Windows(
-        {name: values[:2] for name, values in batch.interaction.items()}, batch.cases[batch.cases < 2 * width]
-    )
-    for each in (batch, few):
+    for each in (batch, first_two(batch)):
         whole, shared = step(trainer, each, 7), step(trainer, each.shared(), 7)
         torch.testing.assert_close(shared[0], whole[0], rtol=1e-10, atol=1e-12)
         for ours, theirs in zip(shared[1], whole[1], strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-10)
         assert torch.equal(shared[2], whole[2])
+
+
+def compare_taught(model: str, keys: dict[str, Any]) -> None:
+    """The same of a student whose teachers' rows are split, against whole ones; their lists too."""
+    dataset, steps, lists = keys.pop("dataset"), [], []
+    for is_split in (False, True):
+        config = make_config(model, dataset, config_dict={**keys, "split_table": is_split})
+        data, valid, _ = prepare(config, create_dataset, tests=True)
+        loader = SessionWindowLoader(config, data._dataset)
+        plans = plan_teachers(config, loader)
+        members = [plan.model if isinstance(plan.model, NeighbourModel) else plan.model.double() for plan in plans]
+        for member in members:
+            if isinstance(member, NeighbourModel):
+                member.fit_(loader._dataset)
+        teacher = members[0] if len(members) == 1 else TeacherEnsemble(members, [plan.share for plan in plans])
+        assert (teacher.item_table.columns is not None) is is_split
+        trainer = DistillationTrainer(config, build_model(config, loader).double())
+        trainer.attach_teacher(teacher)
+        trainer.pair.dataset = loader._dataset
+        trainer.objectives.double()
+        batch = next(iter(loader))
+        steps += [step(trainer, each.shared() if is_split else each, 7) for each in (batch, first_two(batch))]
+        assert (trainer.pair.teacher_table.columns is not None) is is_split
+        evaluator = ResumableTrainer(plans[0].config, members[0])
+        evaluator.model = teacher
+        evaluator.eval_collector.data_collect(loader)
+        lists.append(evaluator.evaluate(valid, load_best_model=False))
+    n_own = len(trainer.pair.teacher_table.weight)
+    assert sum(gathered(n_own)) == trainer.model.n_items
+    assert n_own < trainer.model.n_items
+    for whole, split in zip(steps[:2], steps[2:], strict=True):
+        torch.testing.assert_close(split[0], whole[0], rtol=1e-10, atol=1e-12)
+        for ours, theirs in zip(split[1], whole[1], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-10)
+        assert torch.equal(split[2], whole[2])
+    assert lists[0] == lists[1], lists
+
+
+def first_two(batch: Windows) -> Windows:
+    """The first two windows of a batch."""
+    width = batch[NEXT_ITEMS].shape[1]
+    columns = {name: values[:2] for name, values in batch.interaction.items()}
+    return Windows(columns, batch.cases[batch.cases < 2 * width])
 
 
 def compare_split(model: str, keys: dict[str, Any]) -> None:
@@ -85,7 +126,7 @@ def compare_split(model: str, keys: dict[str, Any]) -> None:
     sizes = gathered(len(table.weight))
     assert sum(sizes) == table.n_items
     assert max(sizes) - min(sizes) <= 1
-    assert lists[0] == lists[1]
+    assert lists[0] == lists[1], lists
     torch.testing.assert_close(losses[1][0], losses[0][0], rtol=1e-10, atol=1e-12)
     assert torch.equal(losses[1][1], losses[0][1])
     gradients[0]["item_table.weight"] = gradients[0]["item_table.weight"][table.columns]

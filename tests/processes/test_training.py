@@ -46,6 +46,20 @@ STEPS = [
     ("ODRec", {**CODES, "teacher": "GRU4RecTeacher", "temperature": 2.0, "move_codes_every": 1}),
     *(RUNS[name] for name in ("SASRec", "GRU")),
 ]
+TAUGHT: list[tuple[str, dict[str, Any]]] = [
+    ("ODRec", {**CODES, "teacher": "GRU4RecTeacher", "temperature": 2.0, "move_codes_every": 1}),
+    (
+        "ODRec",
+        {
+            **{"compression_rate": 2, "contrastive_weight": 0.5, "predictive_weight": 0.1, "score_memory": 1e-3},
+            "teachers": [
+                {"model": "SASRecTeacher", "weight": 2, "repeat_scores": True},
+                {"model": "SR"},
+                {"model": "GRU4RecTeacher", "hidden_size": 24, "normalize_items": True},
+            ],
+        },
+    ),
+]
 SPLIT = {"n_heads": 2, "normalize_items": True, "repeat_scores": True, "exclude_seen": True}
 KILLED = {**KEYS, "split_table": True, "epochs": 3, "compression_rate": 2, "checkpoint_dir": "killed", "state": "INFO"}
 
@@ -85,6 +99,7 @@ def test_as_one_process(
 
     jobs = [["step", model, {**KEYS, **keys, **here}] for model, keys in STEPS]
     jobs += [["split", "SASRecTeacher", {**KEYS, **SPLIT, **here}]]
+    jobs += [["taught", model, {**KEYS, **keys, **here}] for model, keys in TAUGHT]
     wrong = wrong_commands(small_data, tmp_path, after)
     jobs += [["command", command] for command in wrong.values()]
     code, _ = launched(after, tmp_path, [*jobs, ["command", [*words({**KILLED, **here}), "--resume"]]])

@@ -1,9 +1,9 @@
 """What each process that `torchrun` starts does, one job after the other: `worker.py JOBS.json RESULTS.json`.
 
 JOBS.json: lists of a kind and what it takes. `run`, model, keys: a run, whose result the first process writes down;
-`step` and `split`, model, keys: see `gradients.py`; `command`, words: the command line, wrong on purpose perhaps, with
-{rank} in its words, whose exit code each process writes down; `kill` or `raise`, words: the same, but once the last
-epoch but one has been validated process 1 kills itself, or fails.
+`step`, `split` and `taught`, model, keys: see `gradients.py`; `command`, words: the command line, wrong on purpose
+perhaps, with {rank} in its words, whose exit code each process writes down; `kill` or `raise`, words: the same, but
+once the last epoch but one has been validated process 1 kills itself, or fails.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gradients import compare, compare_split
+from gradients import compare, compare_split, compare_taught
 
 from recbole_odrec import quick_start
 from recbole_odrec.cli import main
 from recbole_odrec.processes.group import started
 
-STEPS = {"step": compare, "split": compare_split}
+STEPS = {"step": compare, "split": compare_split, "taught": compare_taught}
 RANK = os.environ["RANK"]
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recbole_odrec.nn.table import ItemTable
+from recbole_odrec.nn.table import FrozenTable, ItemTable
 from recbole_odrec.nn.tables.dense import DenseEmbedding
 from recbole_odrec.processes.group import rank
-from recbole_odrec.processes.rows import rows_of, whole_in_first
+from recbole_odrec.processes.rows import rows_of, whole_in_all, whole_in_first
 from recbole_odrec.processes.shares import bounds_of
 
 _DRAWN = 1 << 24  # numbers at a time, a multiple of 16: a block draws what it would draw as a part of the whole
@@ -37,8 +37,6 @@ class SplitEmbedding(DenseEmbedding):
     def __init__(
         self, n_items: int, embedding_dim: int, std: float = 0.02, is_normalized: bool = False, dropout: float = 0.0
     ) -> None:
-        if dropout:
-            raise ValueError("rows that are split have no dropout")
         ItemTable.__init__(self, n_items, embedding_dim)
         self.std, self.is_normalized, self.dropout = std, is_normalized, 0.0
         self.bounds = bounds_of(self.n_items)
@@ -74,9 +72,19 @@ class SplitEmbedding(DenseEmbedding):
 
     def tile_of(self, values: Sequence[Tensor], columns: slice | Tensor) -> list[Tensor]:
         """Their rows, of columns that are this process's."""
-        first = self.columns.start
-        within = columns - first if isinstance(columns, Tensor) else slice(columns.start - first, columns.stop - first)
-        return [values[0][within]]
+        return [values[0][_within(columns, self.columns)]]
+
+    def to_matrix(self) -> Tensor:
+        """All rows [N, D] in every process, without gradient; all must ask at the same time."""
+        return self._at_length(whole_in_all(self.weight.detach(), self.bounds))
+
+    def scores(self, query: Tensor) -> Tensor:
+        """Inner products of queries [B, D] with the items that are this process's: [B, n]."""
+        return query @ self._at_length(self.weight).T  # [B, D] x [D, n] -> [B, n]
+
+    def frozen(self, dtype: torch.dtype | None = None) -> SplitFrozenTable:
+        """As it is now, its rows where they are."""
+        return SplitFrozenTable(self._at_length(self.weight).detach(), self.bounds, dtype=dtype)
 
     @property
     def n_stored(self) -> int:
@@ -84,8 +92,69 @@ class SplitEmbedding(DenseEmbedding):
         return self.n_items * self.embedding_dim
 
     def whole(self) -> DenseEmbedding:
-        """An untrained table of the same settings that has all rows."""
-        return DenseEmbedding(self.n_items, self.embedding_dim, self.std, self.is_normalized)
+        """A table of all rows, in every process; all must ask at the same time."""
+        found = DenseEmbedding(self.n_items, self.embedding_dim, self.std, self.is_normalized)
+        found.weight = nn.Parameter(whole_in_all(self.weight.detach(), self.bounds))
+        return found
+
+
+class SplitFrozenTable(FrozenTable):
+    """As `FrozenTable`, of which each process has rows of its own and no others.
+
+    Args:
+        weight: this process's rows [n, D].
+        bounds: rows at which the parts of all processes begin, and N.
+        scale, dtype: as of `FrozenTable`.
+    """
+
+    columns: slice
+
+    def __init__(
+        self, weight: Tensor, bounds: Sequence[int], scale: float = 1.0, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__(weight, scale, dtype)
+        self.n_items, self.bounds = bounds[-1], list(bounds)
+        self.columns = slice(bounds[rank()], bounds[rank() + 1])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Rows of the whole table: ids [...] -> [..., D]; every process must ask at the same time."""
+        return rows_of(self.weight, ids, self.bounds)
+
+    def tile_scores(
+        self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """See `ItemTable`; of columns that are this process's."""
+        return super().tile_scores(query, _within(columns, self.columns), parts, dtype)
+
+    def frozen(self, dtype: torch.dtype | None = None) -> SplitFrozenTable:
+        """The same for scores of another precision."""
+        return SplitFrozenTable(self.weight, self.bounds, self.scale, dtype)
+
+    def in_columns_of(self, table: ItemTable) -> SplitFrozenTable:
+        """The same where another table has its items: each process gets the rows of its columns from who has them."""
+        every_item = torch.arange(self.n_items, device=self.weight.device)
+        bounds = bounds_of(self.n_items, table.tile_step)
+        columns = table.columns_of(every_item)
+        if bounds == self.bounds and torch.equal(columns, every_item):
+            return self
+        own = columns.argsort()[bounds[rank()] : bounds[rank() + 1]]
+        return SplitFrozenTable(rows_of(self.weight, own, self.bounds), bounds, self.scale)
+
+
+def side_by_side(tables: Sequence[tuple[float, FrozenTable]]) -> FrozenTable:
+    """Tables of the same items as one, each with its weight: [N, sum of D]; split where the rows of any are."""
+    split = next((table for _, table in tables if isinstance(table, SplitFrozenTable)), None)
+    rows = [
+        weight * table.scale * (table.weight if split is None or table.columns else table.weight[split.columns])
+        for weight, table in tables
+    ]
+    return FrozenTable(torch.cat(rows, 1)) if split is None else SplitFrozenTable(torch.cat(rows, 1), split.bounds)
+
+
+def _within(columns: slice | Tensor, own: slice) -> slice | Tensor:
+    """Columns of a process, counted from its first."""
+    first = own.start
+    return columns - first if isinstance(columns, Tensor) else slice(columns.start - first, columns.stop - first)
 
 
 def split_tables(model: nn.Module) -> dict[str, SplitEmbedding]:

@@ -55,6 +55,11 @@ def needs_teacher(config: Mapping[str, Any]) -> bool:
     return config["init_from_teacher"] or any(kind.needs_teacher(settings) for kind, settings in active.items())
 
 
+def splits_teacher(config: Mapping[str, Any]) -> bool:
+    """Whether all active objectives do with a teacher of which each process has some rows."""
+    return all(kind.splits_teacher for kind in active_objectives(config))
+
+
 def check_embeddings(config: Mapping[str, Any], is_given: bool) -> None:
     """Refuses objectives that look at a teacher's embeddings where no teacher has any.
 
@@ -80,4 +85,5 @@ __all__ = [
     "check_embeddings",
     "chosen_objectives",
     "needs_teacher",
+    "splits_teacher",
 ]

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from recbole_odrec.losses import mix_, shares_within, total_of_mixture
+from recbole_odrec.model.session_recommender import cases_of_all
 from recbole_odrec.parsing import key, require
+from recbole_odrec.processes.rows import log_sum_of_all
 from recbole_odrec.trainer.objectives.objective import Objective, Step
 
 
 class Catalogue(Objective):
     """(1 - kd_weight) cross-entropy of the next item + kd_weight KL(teacher || student) (paper, section 3.4)."""
 
-    name, averaged_over = "catalogue", "cases"
+    name, averaged_over, splits_teacher = "catalogue", "cases", True
 
     @dataclass(frozen=True)
     class Settings:
@@ -40,10 +42,11 @@ class Catalogue(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         kd_weight = self.settings.kd_weight
-        teacher = _Teacher(step) if kd_weight else None
-        total, soft = self.pair.student.catalogue_loss(
-            step.cases, teacher=teacher, kd_weight=kd_weight, temperature=self.settings.temperature
-        )
+        taught = {}
+        if kd_weight:
+            teacher = _Teacher(step)
+            taught = {"teacher": teacher, "columns": teacher.table.columns, "temperature": self.settings.temperature}
+        total, soft = self.pair.student.catalogue_loss(step.cases, kd_weight=kd_weight, **taught)
         # One loss with one gradient; what is logged as next_item is what soft targets leave of it.
         parts = {"next_item": total - soft, "soft_targets": soft} if kd_weight < 1 else {"soft_targets": total}
         return {name: parts[name] for name, weight in self.weights(self.settings).items() if weight}
@@ -53,8 +56,10 @@ class _Teacher:
     """The teacher's scores of a step's cases, in the student's columns (`losses.TeacherScores`)."""
 
     def __init__(self, step: Step) -> None:
-        cases, student = step.teacher_cases, step.pair.student
-        self.table, self.buffer, self.query = step.pair.teacher_table, step.pair.buffer, cases.case_repr
+        cases, student, self.table = step.teacher_cases, step.pair.student, step.pair.teacher_table
+        if self.table.columns is not None and step.share is not None:
+            cases = cases_of_all(cases, step.share)
+        self.buffer, self.query = step.pair.buffer, cases.case_repr
         self.added = student.in_columns(cases.added)
         columns_of = student.item_table.columns_of
         self.shares = [shares._replace(items=columns_of(shares.items)) for shares in cases.shares]
@@ -83,6 +88,10 @@ class _Teacher:
 
     def _before_mixing(self, tile: int) -> list[Tensor]:
         """Log of each case's sum of exponentials before each of the shares is mixed in, [C] each."""
-        tiles = (slice(a, min(a + tile, self.table.n_items)) for a in range(0, self.table.n_items, tile))
-        sums = (self._unmixed(columns).float().logsumexp(1) for columns in tiles)
-        return [*accumulate(self.shares[:-1], total_of_mixture, initial=reduce(torch.logaddexp, sums))]
+        own = self.table.columns or slice(0, self.table.n_items)
+        tiles = (slice(a, min(a + tile, own.stop)) for a in range(own.start, own.stop, tile))
+        dtype = torch.promote_types(self.query.dtype, torch.float32)
+        sums = (self._unmixed(columns).to(dtype).logsumexp(1) for columns in tiles)
+        total = reduce(torch.logaddexp, sums, self.query.new_full((len(self.query),), -torch.inf, dtype=dtype))
+        total = total if self.table.columns is None else log_sum_of_all(total)
+        return [*accumulate(self.shares[:-1], total_of_mixture, initial=total)]

@@ -16,7 +16,7 @@ from recbole_odrec.trainer.objectives.recombined import RecombinedObjective
 class Contrastive(RecombinedObjective):
     """`contrastive_loss` between the views, both of the student's dimension."""
 
-    name, views_like = "contrastive", ("student", "student")
+    name, views_like, splits_teacher = "contrastive", ("student", "student"), True
 
     @dataclass(frozen=True)
     class Settings:

@@ -116,6 +116,8 @@ class Objective(nn.Module, ABC):
         Settings: a frozen dataclass of its keys (`parsing.key`), `<name>_weight` among them.
         averaged_over: what its parts are means over, the batch's `rows` (sessions) or its `cases`: of several
             processes, each gives the mean over its share.
+        splits_teacher: whether it does with a teacher of which each process has some rows (`Pair.teacher_table` with
+            `columns`); one that does not has it whole.
 
     Args:
         settings: the configuration's values of those keys.
@@ -125,6 +127,7 @@ class Objective(nn.Module, ABC):
     name: ClassVar[str]
     Settings: ClassVar[type]
     averaged_over: ClassVar[str] = "rows"
+    splits_teacher: ClassVar[bool] = False
 
     def __init__(self, settings: Any, pair: Pair) -> None:
         super().__init__()
