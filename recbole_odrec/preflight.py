@@ -51,7 +51,7 @@ class _Rehearsal(Trainer):
         self.model.eval()
         is_full = isinstance(data, FullSortEvalDataLoader)
         score = self._full_sort_batch_eval if is_full else self._neg_sample_batch_eval
-        for table in split_tables(self.model).values():
+        for table in split_tables(self.model).values() if is_full else ():
             data.is_shared, score = False, partial(split_batch, self, table)
         scored = score(next(iter(data)))
         interaction, scores, rows, items = scored

@@ -22,6 +22,7 @@ def sampled_loss(
     n_drawn: int,
     added: AddedScores | None = None,
     dtype: torch.dtype | None = None,
+    of_all: tuple[Tensor, int] | None = None,
 ) -> Tensor:
     """Cross-entropy of the next item with the softmax's normaliser estimated from `n_drawn` items.
 
@@ -38,6 +39,8 @@ def sampled_loss(
         n_drawn: K; all where there are no more.
         added: by columns.
         dtype: of the products; sums are float32 at least.
+        of_all: of several processes, columns of the next items of all, and where those of `pos_items` begin: so all
+            draw alike, and ask for the rows of a split table at once. The mean stays one over these rows.
 
     Returns:
         Scalar, averaged over rows.
@@ -45,12 +48,14 @@ def sampled_loss(
     n_items, n_rows = table.n_items, len(query)
     n_drawn, seed = min(n_drawn, n_items), int(torch.randint(2**62, ()))
     drawn = torch.tensor(sorted(random.Random(seed).sample(range(n_items), n_drawn)), device=query.device)
-    columns = torch.cat([drawn, pos_items])
-    scores = table.tile_scores(query, columns, table.tile_of(table.trained(), columns), dtype)  # [B, K + B]
+    every_pos, first = of_all or (pos_items, 0)
+    columns = torch.cat([drawn, every_pos])
+    scores = table.tile_scores(query, columns, table.tile_of(table.trained(), columns), dtype)  # [B, K + B of all]
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if table.zero_item is not None:
         scores = scores.masked_fill(columns == table.zero_item, 0)
-    of_drawn, of_pos = scores[:, :n_drawn], scores[:, n_drawn:].diagonal()
+    place_of_pos = n_drawn + (first + torch.arange(n_rows, device=query.device)).clamp(max=len(every_pos) - 1)
+    of_drawn, of_pos = scores[:, :n_drawn], scores.gather(1, place_of_pos.unsqueeze(1)).squeeze(1)
     if added is not None:
         place = torch.searchsorted(drawn, added.items).clamp(max=n_drawn - 1)
         values = added.values.to(scores.dtype)

@@ -13,6 +13,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from recbole_odrec.losses import AddedScores, ItemShares, mix_, shares_within, total_of_mixture
+from recbole_odrec.model.candidates import scores_at
 from recbole_odrec.model.session_recommender import TrainingCases
 from recbole_odrec.nn.tables.split import side_by_side
 from recbole_odrec.processes.rows import log_sum_of_all
@@ -116,7 +117,8 @@ class TeacherEnsemble(nn.Module):
         if not self._mixed:
             return self._mean([member.predict(interaction) for member in self.members])
         rows = torch.arange(len(interaction)).to(self.item_table.weight.device)
-        return self.full_sort_predict(interaction)[rows, interaction[self._mixed[0][1].ITEM_ID]]
+        items = interaction[self._mixed[0][1].ITEM_ID]
+        return scores_at(self.full_sort_predict(interaction), rows, items, self.item_table.columns)
 
     def _mean(self, scores: list[Tensor]) -> Tensor:
         return _sum(weight * of_one for weight, of_one in zip(self.weights, scores, strict=True))

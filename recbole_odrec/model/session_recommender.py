@@ -155,12 +155,15 @@ class SessionRecommender(SequentialRecommender):
         process scores its items for the cases of all, and all get the mean over all cases; so it does where the rows of
         a teacher's table are split (`columns`).
         """
-        if (taught.get("columns") or self.item_table.columns) is not None and cases.share is not None:
+        is_sampled = bool(self.sampled_items and taught.get("teacher") is None)
+        is_split = (taught.get("columns") or self.item_table.columns) is not None
+        if is_split and not is_sampled and cases.share is not None:
             cases = cases_of_all(cases, cases.share)
         query, table, pos_items = cases.case_repr, self.item_table, self.item_table.columns_of(cases.pos_items)
         added = self.in_columns(cases.added)
-        if self.sampled_items and taught.get("teacher") is None:
-            total = sampled_loss(query, table, pos_items, self.sampled_items, added, self.score_dtype)
+        if is_sampled:
+            of_all = None if cases.share is None else _pos_of_all(pos_items, cases.share)
+            total = sampled_loss(query, table, pos_items, self.sampled_items, added, self.score_dtype, of_all)
             return CatalogueLoss(total, total.new_zeros(()))
         memory, buffer = self.score_memory, self._score_buffer
         return table_loss(query, table, pos_items, memory, buffer, self.score_dtype, added=added, **taught)
@@ -177,7 +180,8 @@ class SessionRecommender(SequentialRecommender):
         def scores_of(item_seq: Tensor) -> Tensor:
             return self.scores_of(item_seq, self.item_table(item_seq))
 
-        return scores_of_candidates(scores_of, interaction[self.ITEM_SEQ], interaction[self.ITEM_ID])
+        columns = self.item_table.columns
+        return scores_of_candidates(scores_of, interaction[self.ITEM_SEQ], interaction[self.ITEM_ID], columns)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores of every item: [B, N]; of a table whose rows are split, of the columns that are this process's."""
@@ -220,6 +224,12 @@ def cases_of_all(cases: TrainingCases, share: Share) -> TrainingCases:
         added=added,
         shares=tuple(_shares_of_all(shares, n_own, first) for shares in cases.shares),
     )
+
+
+def _pos_of_all(pos_items: Tensor, share: Share) -> tuple[Tensor, int]:
+    """Those of all processes, and where this one's begin."""
+    n_own = share.n_cases if share.n_rows else 0
+    return gathered_rows(pos_items[:n_own]), sum(gathered(n_own)[: rank()])
 
 
 def _shares_of_all(shares: ItemShares, n_own: int, first: int) -> ItemShares:

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from recbole.config import Config
+from recbole.evaluator.register import metrics_dict
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.losses.score_memory import free_bytes
@@ -13,6 +14,7 @@ from recbole_odrec.processes.group import gathered, n_processes
 
 _BYTES = 16  # of a number that trains: itself, its gradient, Adam's two averages
 _FROZEN_BYTES = 8  # of one that does not: itself, and once more where the student has its item
+_WHOLE = {"rec.meanrank", "rec.score", "data.label"}  # what a metric may need that merged lists do not tell
 _SHARE = 0.5  # of a process's free memory that a whole table may take
 
 
@@ -31,7 +33,7 @@ def decide_split(config: Config, n_items: int, trains: bool = True) -> str | Non
     config["split_table"] = False
     if n_processes() == 1 or asked is False:
         return None
-    problem = _problem(config, trains)
+    problem = _problem(config)
     if problem and asked is True:
         raise UserError(f"split_table=True, and {problem}: leave one of them out.")
     n_bytes = _BYTES + 4 * bool(config["average_decay"]) if trains else _FROZEN_BYTES
@@ -50,15 +52,9 @@ def decide_split(config: Config, n_items: int, trains: bool = True) -> str | Non
     )
 
 
-def _problem(config: Any, trains: bool) -> str | None:
+def _problem(config: Any) -> str | None:
     """What a table whose rows are split cannot do."""
     mode = (config["eval_args"] or {}).get("mode", "full")
-    modes = set(mode.values()) if isinstance(mode, dict) else {mode}
-    cannot = {
-        f"table_dropout_prob={config['table_dropout_prob']}": bool(config["table_dropout_prob"]) and trains,
-        f"clip_grad_norm={config['clip_grad_norm']}": bool(config["clip_grad_norm"]) and trains,
-        f"sampled_items={config['sampled_items']}": bool(config["sampled_items"]) and trains,
-        f"mode={'/'.join(sorted(modes))} of eval_args": modes != {"full"},
-    }
-    found = [what for what, is_so in cannot.items() if is_so]
-    return f"{found[0]} needs whole tables" if found else None
+    ranks_all = "full" in (mode.values() if isinstance(mode, dict) else (mode,))
+    looks = [name for name in config["metrics"] if _WHOLE & {*metrics_dict[name.lower()].metric_need}]
+    return f"{looks[0]} of metrics needs whole rows of scores" if ranks_all and looks else None

@@ -8,7 +8,7 @@ Dimension key: N rows, D columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,21 +19,56 @@ LEAST_LENGTH = 1e-3  # what a shorter row, such as the padding row, is divided b
 _CPU_BLOCK, _DEVICE_BLOCK = 1 << 18, 1 << 26
 
 
-def unit_rows(table: Tensor, dropout: float = 0.0, dtype: torch.dtype | None = None) -> Tensor:
-    """Rows at length one, [N, D]; before that each entry is 0 with probability `dropout`, in steps of 1 / 256 below 1.
+def unit_rows(table: Tensor, kept: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
+    """Rows at length one, [N, D].
 
     Args:
         table: [N, D].
-        dropout: in [0, 1).
+        kept: uint8 of the same shape, of which entries count: 0 or 1; all when None.
         dtype: of the result, the table's own when None.
     """
-    return _UnitRows.apply(table, min(255, round(256 * dropout)), dtype or table.dtype)
+    return _UnitRows.apply(table, kept, dtype or table.dtype)
+
+
+def kept_rows(table: Tensor, kept: Tensor | None, dropout: float) -> Tensor:
+    """Rows of which some entries count, as much more as others are left out: [N, D].
+
+    Args:
+        table, kept: as of `unit_rows`.
+        dropout: with which `kept` was drawn.
+    """
+    return table if kept is None else table * kept.to(table.dtype).mul_(256 / (256 - _dropped(dropout)))
+
+
+def kept_entries(like: Tensor, dropout: float, draw: Callable[[int], Tensor] | None = None) -> Tensor | None:
+    """Which entries of a table dropout leaves; each is left out with that probability, in steps of 1 / 256 below 1.
+
+    Args:
+        like: of the table's shape and device.
+        dropout: in [0, 1); None is drawn for 0.
+        draw: number of entries -> as many random bytes.
+
+    Returns:
+        uint8 [N, D], 0 or 1; None where all are left.
+    """
+    if not (dropped := _dropped(dropout)):
+        return None
+    drawn = random_words(-(-like.numel() // 8), like.device).view(torch.uint8) if draw is None else draw(like.numel())
+    return drawn[: like.numel()].view(like.shape).ge_(dropped)
+
+
+def random_words(n_words: int, device: torch.device) -> Tensor:
+    """int64 [n], eight random bytes each: a number is drawn for eight entries, not for one."""
+    return torch.empty(n_words, dtype=torch.int64, device=device).random_(-(2**63), None)
+
+
+def _dropped(dropout: float) -> int:
+    return min(255, round(256 * dropout))
 
 
 class _UnitRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, table: Tensor, dropped: int, dtype: torch.dtype) -> Tensor:
-        kept = _random_bytes(table).ge_(dropped) if dropped else None  # [N, D], 0 or 1
+    def forward(ctx: Any, table: Tensor, kept: Tensor | None, dtype: torch.dtype) -> Tensor:
         out, factors = torch.empty_like(table, dtype=dtype), table.new_empty(len(table), 1)
         for rows in _blocks(table):
             block = table[rows].clone() if kept is None else table[rows] * kept[rows]
@@ -62,9 +97,3 @@ class _UnitRows(torch.autograd.Function):
 def _blocks(table: Tensor) -> Iterator[slice]:
     size = max(1, (_CPU_BLOCK if table.device.type == "cpu" else _DEVICE_BLOCK) // table.shape[1])
     return (slice(start, start + size) for start in range(0, len(table), size))
-
-
-def _random_bytes(like: Tensor) -> Tensor:
-    """uint8 of the same shape, 0 to 255 alike: eight for each number drawn."""
-    drawn = torch.empty(-(-like.numel() // 8), dtype=torch.int64, device=like.device).random_(-(2**63), None)
-    return drawn.view(torch.uint8)[: like.numel()].view(like.shape)

@@ -17,23 +17,24 @@ from recbole_odrec.processes.group import is_first, n_processes
 _BLOCK = 1 << 24  # numbers that travel at a time on the way into a file
 
 
-def rows_of(table: Tensor, ids: Tensor, bounds: Sequence[int]) -> Tensor:
+def rows_of(table: Tensor, ids: Tensor, bounds: Sequence[int], padded: bool = True) -> Tensor:
     """Rows of the whole matrix, each from the process that has it: [..] -> [.., D].
 
     Every process asks at the same time, each for any rows. The gradient goes to the owners, which add up what all
-    processes send; that of row 0, which stands for padding, goes nowhere.
+    processes send.
 
     Args:
         table: this process's rows [n, D].
         ids: rows of the whole, int64.
         bounds: rows at which the parts of all processes begin, and N.
+        padded: row 0 stands for padding, whose gradient goes nowhere.
     """
-    return _Rows.apply(table, ids, bounds)
+    return _Rows.apply(table, ids, bounds, padded)
 
 
 class _Rows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, table: Tensor, ids: Tensor, bounds: Sequence[int]) -> Tensor:
+    def forward(ctx: Any, table: Tensor, ids: Tensor, bounds: Sequence[int], padded: bool) -> Tensor:
         wanted, place = ids.unique(return_inverse=True)  # sorted: [U]
         ends = torch.searchsorted(wanted, torch.tensor(bounds[1:], device=ids.device))
         n_wanted = ends.diff(prepend=ends.new_zeros(1))  # of each process
@@ -43,18 +44,18 @@ class _Rows(torch.autograd.Function):
         asked = _travel(wanted, wants, asks) - bounds[distributed.get_rank()]  # [A]
         found = _travel(table[asked], asks, wants)  # [U, D]
         ctx.shape, ctx.place, ctx.asked, ctx.sizes = table.shape, place, asked, (wants, asks)
-        ctx.has_padding = bool(len(wanted) and wanted[0] == 0)
+        ctx.has_padding = padded and bool(len(wanted) and wanted[0] == 0)
         return found[place]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         wants, asks = ctx.sizes
         of_wanted = gradient.new_zeros(sum(wants), gradient.shape[-1])
         of_wanted.index_add_(0, ctx.place.flatten(), gradient.flatten(0, -2))
         if ctx.has_padding:
             of_wanted[0] = 0
         of_table = gradient.new_zeros(ctx.shape)
-        return of_table.index_add_(0, ctx.asked, _travel(of_wanted, wants, asks)), None, None
+        return of_table.index_add_(0, ctx.asked, _travel(of_wanted, wants, asks)), None, None, None
 
 
 def _travel(values: Tensor, sent: list[int], received: list[int]) -> Tensor:

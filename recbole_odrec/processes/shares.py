@@ -73,6 +73,22 @@ def sum_gradients(parameters: Sequence[Tensor]) -> None:
             gradient.copy_(summed.view_as(gradient))
 
 
+def clip_shared_(alike: Sequence[Tensor], own: Sequence[Tensor], max_norm: float, norm_type: float = 2.0) -> None:
+    """As `torch.nn.utils.clip_grad_norm_`, over parameters of which each process has a part.
+
+    Args:
+        alike: parameters whose gradients all processes have.
+        own: those that are a part of a larger one.
+        max_norm, norm_type: of all gradients together.
+    """
+    alike, own = ([found.grad for found in parameters if found.grad is not None] for parameters in (alike, own))
+    powers = [sum(torch.linalg.vector_norm(one, norm_type) ** norm_type for one in part) for part in (alike, own)]
+    of_own = summed(torch.as_tensor(powers[1], device=alike[0].device))
+    factor = (max_norm / ((powers[0] + of_own) ** (1 / norm_type) + 1e-6)).clamp(max=1)
+    for gradient in [*alike, *own]:
+        gradient.mul_(factor)
+
+
 def summed(values: Tensor) -> Tensor:
     """The sum over the processes, in new memory."""
     values = values.clone()

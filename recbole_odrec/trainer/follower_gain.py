@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn.followers import FollowerScores
-from recbole_odrec.nn.tables.split import whole_rows
+from recbole_odrec.nn.tables.split import split_tables, whole_rows
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.topk_collector import TopKCollector
 
@@ -72,9 +72,9 @@ def choose_gain(trainer: Any, valid_data: Any, show_progress: bool = False) -> N
 
 
 def _results(trainer: Any, valid_data: Any, show_progress: bool) -> Iterator[tuple[float, Any]]:
-    """Each gain with its metrics: of one pass where lists of the whole catalogue are ranked, else of a pass each."""
+    """Each gain with its metrics: of one pass where a process ranks the whole catalogue, else of a pass each."""
     model, followers, own = trainer.model, trainer.model.followers, trainer.eval_collector
-    if not (isinstance(valid_data, FullSortEvalDataLoader) and own.ranks_alone):
+    if not (isinstance(valid_data, FullSortEvalDataLoader) and own.ranks_alone) or split_tables(model):
         for gain in GAINS:
             followers.gain.fill_(gain)
             yield gain, trainer.evaluate(valid_data, load_best_model=False, show_progress=show_progress)

@@ -16,7 +16,7 @@ from recbole_odrec.data.eval_loader import BoundedEvalLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn.tables.split import split_tables
 from recbole_odrec.processes.group import n_processes
-from recbole_odrec.processes.shares import first_ones, sum_gradients
+from recbole_odrec.processes.shares import clip_shared_, first_ones, sum_gradients
 from recbole_odrec.trainer.split_scores import split_batch
 from recbole_odrec.trainer.topk_collector import TopKCollector
 
@@ -61,7 +61,12 @@ class SharedTrainer(Trainer):
     def _sum_gradients(self, optimizer: Optimizer, *_: object) -> None:
         sum_gradients(self._alike([parameter for group in optimizer.param_groups for parameter in group["params"]]))
         if self._clip:
-            clip_grad_norm_(self.model.parameters(), **self._clip)
+            parameters = [*self.model.parameters()]
+            own = [table.weight for table in split_tables(self.model).values()]
+            if own:
+                clip_shared_(self._alike(parameters), own, **self._clip)
+            else:
+                clip_grad_norm_(parameters, **self._clip)
 
     def _alike(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Those that all processes have alike: not the rows of a table that are one process's."""

@@ -11,6 +11,7 @@ from recbole_odrec.model.split import decide_split
 from recbole_odrec.nn.tables import split as split_table
 from recbole_odrec.nn.tables.dense import DenseEmbedding
 from recbole_odrec.nn.tables.split import SplitEmbedding, split_tables
+from recbole_odrec.nn.unit_rows import kept_entries
 
 
 @pytest.fixture
@@ -39,10 +40,10 @@ def test_one_process_has_whole_tables(small_config) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"table_dropout_prob": 0.1}, "split_table=True, and table_dropout_prob=0.1 needs whole tables: leave one of"),
-        ({"clip_grad_norm": {"max_norm": 5}}, "clip_grad_norm={'max_norm': 5} needs whole tables"),
-        ({"sampled_items": 64}, "sampled_items=64 needs whole tables"),
-        ({"eval_args": {"mode": "uni100", "order": "TO"}}, "mode=uni100 of eval_args needs whole tables"),
+        (
+            {"metrics": ["NDCG", "GAUC"]},
+            "split_table=True, and GAUC of metrics needs whole rows of scores: leave one",
+        ),
     ],
 )
 def test_what_cannot_be_split_is_refused_by_name_or_stays_whole(two, small_config, keys, message) -> None:
@@ -54,8 +55,28 @@ def test_what_cannot_be_split_is_refused_by_name_or_stays_whole(two, small_confi
     reason = decide_split(config, 977)
     assert reason is not None
     assert reason.startswith("False, although the item table takes 0.00025 GB of 0.0005 that are free: ")
-    assert reason.removesuffix(".").endswith(" needs whole tables")
+    assert reason.removesuffix(".").endswith(" needs whole rows of scores")
     assert config["split_table"] is False
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"table_dropout_prob": 0.1, "clip_grad_norm": {"max_norm": 5}, "sampled_items": 64},
+        {"eval_args": {"mode": "uni100", "order": "TO"}, "metrics": ["NDCG", "GAUC"]},
+    ],
+)
+def test_what_a_teacher_may_ask_for_beside_it(two, small_config, keys) -> None:
+    config = small_config("SASRecTeacher", split_table=True, **keys)
+    assert decide_split(config, 977)
+    assert config["split_table"] is True
+
+
+@pytest.mark.parametrize(("n_items", "is_split"), [(1953, False), (1954, True)])
+def test_a_given_teacher_counts_what_serves(two, small_config, n_items, is_split) -> None:
+    config = small_config("SASRecTeacher", average_decay=0.9)  # 8 bytes a number: no gradient, no average
+    decide_split(config, n_items, trains=False)
+    assert config["split_table"] is is_split
 
 
 @pytest.mark.parametrize("dim", [3, 16])
@@ -67,13 +88,16 @@ def test_each_process_draws_its_rows_of_the_whole_table(monkeypatch, dim: int, d
     try:
         torch.manual_seed(3)
         whole, after = DenseEmbedding(101, dim), torch.rand(1)
-        rows = []
+        kept, after_dropout = kept_entries(whole.weight, 0.3), torch.rand(1)
+        rows, kept_rows = [], []
         for number in range(3):
             monkeypatch.setattr(split_table, "rank", lambda number=number: number)
             monkeypatch.setattr(split_table, "bounds_of", lambda n_rows: [0, 33, 67, n_rows])
             torch.manual_seed(3)
             own = SplitEmbedding(101, dim)
             assert torch.equal(torch.rand(1), after)
+            kept_rows.append(kept_entries(own.weight, 0.3, own._random_bytes))
+            assert torch.equal(torch.rand(1), after_dropout)
             assert own.n_stored == whole.n_stored
             assert list(split_tables(torch.nn.ModuleDict({"a": own}))) == ["a.weight"]
             rows.append(own.weight)
@@ -81,3 +105,4 @@ def test_each_process_draws_its_rows_of_the_whole_table(monkeypatch, dim: int, d
         torch.set_default_dtype(before)
     assert [len(own) for own in rows] == [33, 34, 34]
     assert torch.equal(torch.cat(rows), whole.weight)
+    assert torch.equal(torch.cat(kept_rows), kept)

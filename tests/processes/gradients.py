@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from recbole.data import create_dataset
+from recbole.data.dataloader import FullSortEvalDataLoader
 from torch import Tensor
 
 from recbole_odrec.config import make_config
@@ -38,6 +39,8 @@ def step(trainer: Any, batch: Any, seed: int) -> tuple[Tensor, list[Tensor], Ten
     if getattr(batch, "share", None) is not None:
         loss = summed(loss.detach())
         trainer._sum_gradients(trainer.optimizer)
+    elif trainer._clip:
+        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), **trainer._clip)
     return loss.detach(), [p.grad.clone() for p in trained if p.grad is not None], torch.get_rng_state()
 
 
@@ -120,7 +123,9 @@ def compare_split(model: str, keys: dict[str, Any]) -> None:
         loss, _, state = step(trainer, batch.shared() if is_split else batch, 7)
         trainer.eval_collector.data_collect(loader)
         losses.append((loss, state))
-        gradients.append({name: parameter.grad for name, parameter in built.named_parameters()})
+        gradients.append({name: parameter.grad.clone() for name, parameter in built.named_parameters()})
+        if not isinstance(valid, FullSortEvalDataLoader):
+            built.requires_grad_(False).float()  # RecBole gathers scores of candidates in float32
         lists.append(trainer.evaluate(valid, load_best_model=False))
         table = built.item_table
     sizes = gathered(len(table.weight))

@@ -60,7 +60,20 @@ TAUGHT: list[tuple[str, dict[str, Any]]] = [
         },
     ),
 ]
-SPLIT = {"n_heads": 2, "normalize_items": True, "repeat_scores": True, "exclude_seen": True}
+SPLIT: list[tuple[str, dict[str, Any]]] = [
+    (
+        "SASRecTeacher",
+        {
+            **{"n_heads": 2, "normalize_items": True, "repeat_scores": True, "exclude_seen": True},
+            **{"table_dropout_prob": 0.2, "clip_grad_norm": {"max_norm": 0.01}, "score_memory": 1e-3},
+        },
+    ),
+    (
+        "GRU4RecTeacher",
+        {"sampled_items": 200, "table_dropout_prob": 0.3, "repeat_scores": True}
+        | {"eval_args": {"mode": "uni50", "order": "TO", "group_by": "user", "split": {"LS": "valid_and_test"}}},
+    ),
+]
 KILLED = {**KEYS, "split_table": True, "epochs": 3, "compression_rate": 2, "checkpoint_dir": "killed", "state": "INFO"}
 
 
@@ -98,7 +111,7 @@ def test_as_one_process(
     shutil.copytree(tmp_path / "killed", tmp_path / "one" / "killed")
 
     jobs = [["step", model, {**KEYS, **keys, **here}] for model, keys in STEPS]
-    jobs += [["split", "SASRecTeacher", {**KEYS, **SPLIT, **here}]]
+    jobs += [["split", model, {**KEYS, **keys, **here}] for model, keys in SPLIT]
     jobs += [["taught", model, {**KEYS, **keys, **here}] for model, keys in TAUGHT]
     wrong = wrong_commands(small_data, tmp_path, after)
     jobs += [["command", command] for command in wrong.values()]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.nn.table import ItemTable
-from recbole_odrec.nn.unit_rows import LEAST_LENGTH, unit_rows
+from recbole_odrec.nn.unit_rows import LEAST_LENGTH, kept_entries, kept_rows, unit_rows
 from recbole_odrec.parsing import key, require
 
 
@@ -85,11 +85,13 @@ class DenseEmbedding(ItemTable):
 
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
         """See `ItemTable`; the table's dropout is drawn here, in training."""
-        return product(query, self._scoring(self.weight, dtype), buffer, dtype)
+        return product(query, self._scoring(self.weight, self._kept(self.weight), dtype), buffer, dtype)
 
-    def _scoring(self, rows: Tensor, dtype: torch.dtype | None) -> Tensor:
-        dropout = self.dropout if self.training else 0.0
-        return unit_rows(rows, dropout, dtype) if self.is_normalized else F.dropout(rows, dropout)
+    def _kept(self, rows: Tensor) -> Tensor | None:
+        return kept_entries(rows, self.dropout if self.training else 0.0)
+
+    def _scoring(self, rows: Tensor, kept: Tensor | None, dtype: torch.dtype | None) -> Tensor:
+        return unit_rows(rows, kept, dtype) if self.is_normalized else kept_rows(rows, kept, self.dropout)
 
     def tile_of(self, values: Sequence[Tensor], columns: slice | Tensor) -> list[Tensor]:
         """Their rows."""
@@ -98,4 +100,4 @@ class DenseEmbedding(ItemTable):
     def tile_scores(
         self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None
     ) -> Tensor:
-        return product(query, self._scoring(parts[0], dtype), dtype=dtype)
+        return product(query, self._scoring(parts[0], self._kept(parts[0]), dtype), dtype=dtype)

@@ -12,17 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from recbole_odrec.nn.product import product
 from recbole_odrec.nn.table import FrozenTable, ItemTable
 from recbole_odrec.nn.tables.dense import DenseEmbedding
+from recbole_odrec.nn.unit_rows import kept_entries, random_words
 from recbole_odrec.processes.group import rank
 from recbole_odrec.processes.rows import rows_of, whole_in_all, whole_in_first
 from recbole_odrec.processes.shares import bounds_of
 
-_DRAWN = 1 << 24  # numbers at a time, a multiple of 16: a block draws what it would draw as a part of the whole
+_DRAWN = 1 << 21  # numbers at a time, a multiple of 16: a block draws what it would draw as a part of the whole
 
 
 class SplitEmbedding(DenseEmbedding):
-    """As `DenseEmbedding` without dropout, of which each process has rows of its own and no others.
+    """As `DenseEmbedding`, of which each process has rows of its own and no others.
 
     It looks up any row; it scores its own columns alone, and a loss or ranking brings those of all processes together.
 
@@ -38,7 +40,8 @@ class SplitEmbedding(DenseEmbedding):
         self, n_items: int, embedding_dim: int, std: float = 0.02, is_normalized: bool = False, dropout: float = 0.0
     ) -> None:
         ItemTable.__init__(self, n_items, embedding_dim)
-        self.std, self.is_normalized, self.dropout = std, is_normalized, 0.0
+        self.std, self.is_normalized, self.dropout = std, is_normalized, dropout
+        self._kept_here: Tensor | None = None
         self.bounds = bounds_of(self.n_items)
         self.columns = slice(self.bounds[rank()], self.bounds[rank() + 1])
         self.weight = nn.Parameter(torch.empty(self.columns.stop - self.columns.start, self.embedding_dim))
@@ -46,19 +49,19 @@ class SplitEmbedding(DenseEmbedding):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """As the whole table would be filled: each process draws all of it, some at a time, and keeps its rows."""
-        n_numbers, dim = self.n_items * self.embedding_dim, self.embedding_dim
-        first, last = self.columns.start * dim, self.columns.stop * dim
-        own, start = self.weight.view(-1), 0
-        while start < n_numbers:
-            stop = n_numbers if n_numbers - start < 2 * _DRAWN else start + _DRAWN
-            block = nn.init.normal_(own.new_empty(stop - start), std=self.std)
-            low, high = max(first, start), min(last, stop)
-            if low < high:
-                own[low - first : high - first] = block[low - start : high - start]
-            start = stop
+        """As the whole table would be filled."""
+        own, n_numbers = self.weight.view(-1), self.n_items * self.embedding_dim
+        first = self.columns.start * self.embedding_dim
+        _draw_own_(own, first, n_numbers, lambda n: nn.init.normal_(own.new_empty(n), std=self.std))
         if not self.columns.start:
             self.weight[0].zero_()
+
+    def _random_bytes(self, n_bytes: int) -> Tensor:
+        """Of this process's entries, those that a whole table would draw for them: uint8."""
+        first, n_numbers = self.columns.start * self.embedding_dim, self.n_items * self.embedding_dim
+        words = torch.empty(-(-(first + n_bytes) // 8) - first // 8, dtype=torch.int64, device=self.weight.device)
+        _draw_own_(words, first // 8, -(-n_numbers // 8), lambda n: random_words(n, words.device))
+        return words.view(torch.uint8)[first % 8 :]
 
     def approximate_(self, matrix: Tensor) -> bool:
         """Takes its rows over, but for padding's."""
@@ -70,8 +73,22 @@ class SplitEmbedding(DenseEmbedding):
         """Rows of the whole table: ids [...] -> [..., D]; every process must ask at the same time."""
         return self._at_length(rows_of(self.weight, ids, self.bounds))
 
+    def tile_scores(
+        self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """See `ItemTable`; dropout is drawn with the first of this process's columns, for all of them."""
+        if isinstance(columns, Tensor):
+            return super().tile_scores(query, columns, parts, dtype)
+        if columns.start == self.columns.start:
+            dropout = self.dropout if self.training else 0.0
+            self._kept_here = kept_entries(self.weight, dropout, self._random_bytes)
+        kept = None if self._kept_here is None else self._kept_here[_within(columns, self.columns)]
+        return product(query, self._scoring(parts[0], kept, dtype), dtype=dtype)
+
     def tile_of(self, values: Sequence[Tensor], columns: slice | Tensor) -> list[Tensor]:
-        """Their rows, of columns that are this process's."""
+        """Their rows: of a slice of this process's columns, where they are; of indices, from who has them."""
+        if isinstance(columns, Tensor):
+            return [rows_of(values[0], columns, self.bounds, padded=False)]
         return [values[0][_within(columns, self.columns)]]
 
     def to_matrix(self) -> Tensor:
@@ -96,6 +113,18 @@ class SplitEmbedding(DenseEmbedding):
         found = DenseEmbedding(self.n_items, self.embedding_dim, self.std, self.is_normalized)
         found.weight = nn.Parameter(whole_in_all(self.weight.detach(), self.bounds))
         return found
+
+
+def _draw_own_(own: Tensor, first: int, n_all: int, draw: Callable[[int], Tensor]) -> None:
+    """Fills `own` with what stands from `first` on in all that is drawn, some at a time."""
+    start, last = 0, first + len(own)
+    while start < n_all:
+        stop = n_all if n_all - start < 2 * _DRAWN else start + _DRAWN
+        block = draw(stop - start)
+        low, high = max(first, start), min(last, stop)
+        if low < high:
+            own[low - first : high - first] = block[low - start : high - start]
+        start = stop
 
 
 class SplitFrozenTable(FrozenTable):
@@ -123,8 +152,9 @@ class SplitFrozenTable(FrozenTable):
     def tile_scores(
         self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None
     ) -> Tensor:
-        """See `ItemTable`; of columns that are this process's."""
-        return super().tile_scores(query, _within(columns, self.columns), parts, dtype)
+        """See `ItemTable`; of a slice of this process's columns."""
+        own = columns if isinstance(columns, Tensor) else _within(columns, self.columns)
+        return super().tile_scores(query, own, parts, dtype)
 
     def frozen(self, dtype: torch.dtype | None = None) -> SplitFrozenTable:
         """The same for scores of another precision."""
@@ -151,10 +181,9 @@ def side_by_side(tables: Sequence[tuple[float, FrozenTable]]) -> FrozenTable:
     return FrozenTable(torch.cat(rows, 1)) if split is None else SplitFrozenTable(torch.cat(rows, 1), split.bounds)
 
 
-def _within(columns: slice | Tensor, own: slice) -> slice | Tensor:
+def _within(columns: slice, own: slice) -> slice:
     """Columns of a process, counted from its first."""
-    first = own.start
-    return columns - first if isinstance(columns, Tensor) else slice(columns.start - first, columns.stop - first)
+    return slice(columns.start - own.start, columns.stop - own.start)
 
 
 def split_tables(model: nn.Module) -> dict[str, SplitEmbedding]:
