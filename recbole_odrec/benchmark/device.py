@@ -29,7 +29,12 @@ from recbole_odrec.files import write_json, write_text
 from recbole_odrec.result import versions
 
 SIZES = (40_727, 1_000_000, 10_000_000)  # Tmall's items, then made-up catalogues
-_KINDS: tuple[tuple[str, Precision], ...] = (("student", "fp32"), ("student", "int8"), ("teacher", "fp32"))
+_KINDS: tuple[tuple[str, Precision], ...] = (
+    ("student", "fp32"),
+    ("student", "int8"),
+    ("codes", "int8"),
+    ("teacher", "fp32"),
+)
 _LARGEST_TEACHER = 4_000_000  # items whose table still fits into one ONNX file
 _BLANK_ITEMS, _BLANK_HIDDEN = 60, 16
 _TIMEOUT = 900  # seconds

@@ -15,7 +15,8 @@ from recbole_odrec.bundle.export import describe
 from recbole_odrec.bundle.precision import Precision
 from recbole_odrec.nn import (
     DenseEmbedding,
-    ItemAttentionReadout,
+    FollowerScores,
+    LastStateReadout,
     ProductCodesEmbedding,
     RepeatScores,
     SelfAttentionEncoder,
@@ -25,6 +26,7 @@ from recbole_odrec.nn import (
 
 # The networks of properties/model/*.yaml, with the rank of the paper's Tmall table at every size.
 HIDDEN_SIZE, MAX_LENGTH, TT_RANKS, STP_FACTOR = 128, 50, 60, 2
+N_CODES, N_FOLLOWERS = 8, 2  # what the default recipe has at its rate of 30, for 12 thousand items and for 10 million
 
 
 def write_random_bundle(
@@ -40,8 +42,8 @@ def write_random_bundle(
 
     Args:
         folder: to make; one that is there is replaced.
-        model: `student` or `teacher` as in the paper, or `codes`: a student of product codes that reads out
-            its items and scores them apart.
+        model: `student` or `teacher` as in the paper, or `codes`: the default recipe's student, of product codes
+            with followers, that scores its session's items apart.
         n_items: items, padding not counted; their tokens are their numbers.
         precision: of the weights.
         topk: k.
@@ -49,22 +51,26 @@ def write_random_bundle(
         user_state: weights of what is known of a user, for a bundle that takes it.
 
     Returns:
-        Compression rate of the item table.
+        Compression rate of the item table, followers not counted.
     """
     torch.manual_seed(0)
     if model == "student":
         table = SemiTensorTrainEmbedding(n_items + 1, hidden_size, tt_ranks=TT_RANKS, stp_factor=STP_FACTOR)
     elif model == "codes":
-        table = ProductCodesEmbedding(n_items + 1, hidden_size)
+        table = ProductCodesEmbedding(n_items + 1, hidden_size, N_CODES)
     else:
         table = DenseEmbedding(n_items + 1, hidden_size)
-    encoder, readout, repeat = SelfAttentionEncoder(hidden_size, MAX_LENGTH), SoftAttentionReadout(hidden_size), None
+    encoder, readout = SelfAttentionEncoder(hidden_size, MAX_LENGTH), SoftAttentionReadout(hidden_size)
+    repeat = followers = None
     if model == "codes":
-        readout, repeat = ItemAttentionReadout(hidden_size, MAX_LENGTH), RepeatScores(hidden_size, MAX_LENGTH)
+        readout, repeat = LastStateReadout(), RepeatScores(hidden_size, MAX_LENGTH)
         torch.nn.init.normal_(repeat.query.weight)
+        followers = FollowerScores(n_items + 1, N_FOLLOWERS, gain=1.0)
+        ids = torch.randint(1, n_items + 1, followers.items.shape, dtype=torch.int32)
+        followers.remember(ids, torch.rand(ids.shape))
     user = {"user_state": {**user_state, "size": hidden_size}} if user_state else {}
     size = hidden_size if user else 0
-    graph = build_session_model(table, encoder, readout, topk, precision, repeat, user_size=size)
+    graph = build_session_model(table, encoder, readout, topk, precision, repeat, followers, size)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / bundle_files.MODEL).write_bytes(graph.SerializeToString())

@@ -14,7 +14,7 @@ from recbole_odrec.cli import main
 def test_a_small_run_end_to_end() -> None:
     said: list[str] = []
     result = benchmark_device(Path("results"), sizes=(300,), say=said.append, seconds=0, turns=2)
-    names = ("student fp32", "student int8", "teacher fp32")
+    names = ("student fp32", "student int8", "codes int8", "teacher fp32")
     assert said == [f"300 items, turn {turn} of 2: {name}" for turn in (1, 2) for name in names]
     assert sorted(path.name for path in Path("results").iterdir()) == ["device.json", "device.md", "device.svg"]
     assert json.loads(Path("results/device.json").read_text()) == result
@@ -24,7 +24,7 @@ def test_a_small_run_end_to_end() -> None:
         assert row["peak_bytes"] >= row["resident_bytes"] - 65536  # both are read off a moment apart
         assert 0 < row["start_s"] < row["first_answer_s"]
         assert row["bundle_bytes"] > row["model_bytes"] > 0
-    student, small, teacher = (row["model_bytes"] for row in result["rows"])
+    student, small, _codes, teacher = (row["model_bytes"] for row in result["rows"])
     assert small < student < teacher + 100_000  # 300 items: the encoder is nearly all of each
 
 
@@ -37,12 +37,14 @@ def made_up_row(model: str, precision: str, n_items: int, factor: float) -> dict
 def test_ratios_are_teacher_over_student_of_the_same_size() -> None:
     rows = [
         made_up_row("student", "int8", 1000, 2.0),
+        made_up_row("codes", "int8", 1000, 3.0),
         made_up_row("teacher", "fp32", 1000, 30.0),
         made_up_row("student", "int8", 5000, 4.0),
     ]
     result = {"rows": rows, "machine": {"processor": "P"}, "versions": {"onnxruntime": "1"}}
     ratios = markdown(result).split("| items | teacher fp32 /")[1]
     assert "| 1,000 | student int8 | 15.0x | 15.0x | 15.0x | 15.0x | 15.0x | 15.0x |" in ratios
+    assert "| 1,000 | codes int8 | 10.0x | 10.0x" in ratios
     assert "5,000" not in ratios  # no teacher to compare with
     drawing = ET.fromstring(plot(result))
     circles = [element for element in drawing.iter() if element.tag.endswith("circle")]
