@@ -22,7 +22,8 @@ users drawn anew; it says nothing about other seeds. Item table in bytes as it s
 8-bit codebooks and followers, which are what was evaluated; of a model that counts, all that it keeps. Seconds are of
 training, a student's without its teachers', on the machine that each file names, beside whatever else ran there. Head:
 the 20 % most frequent items. Settings of a row stand in `accuracy/rows/<data set>/<row>.yaml`.
-[accuracy.md](accuracy.md) has every row and metric, and differences with their intervals."""
+[accuracy.md](accuracy.md) has every row and metric, and differences with their intervals; [data.md](../docs/data.md)
+says where the data sets come from."""
 
 _COLUMNS = (
     *(("all", metric) for metric in ("recall@10", "ndcg@10", "recall@20", "ndcg@20")),
