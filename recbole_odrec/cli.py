@@ -27,7 +27,7 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec add-items --bundle BUNDLE --items SESSIONS [--output FILE]
        recbole-odrec withdraw --bundle BUNDLE --output NEW_BUNDLE ITEM [ITEM ...]
        recbole-odrec demo --bundle BUNDLE [--export FOLDER | --export-module FOLDER]
-       recbole-odrec benchmark accuracy|train|data|interactions|device|user-state|updates|scale|browser [--help]
+       recbole-odrec benchmark accuracy|train|data|interactions|device|bounds|user-state|updates|scale|browser [--help]
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
   --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
@@ -147,6 +147,7 @@ _BENCHMARKS = {
     "data": ("data_memory", ""),
     "interactions": ("interactions", "parquet"),
     "device": ("device_command", "bundle"),
+    "bounds": ("bounds", "bundle"),
     "updates": ("updates", "bundle"),
     "new-items": ("new_items", "bundle"),
     "user-state": ("user_state", "bundle"),
