@@ -84,11 +84,12 @@ def _of_checkpoint(path: Path, data_path: str | None) -> list[dict[str, Any]]:
     if not isinstance(model.item_table, DenseEmbedding):
         return [{"weights": f"{name}trained", **measured(model.item_table, queries)}]
     rows = model.item_table.to_matrix()
+    n_rows, width = rows.shape
     train = SemiTensorTrainEmbedding(
-        *rows.shape, tt_ranks=TT_RANKS, stp_factor=STP_FACTOR, item_order=torch.arange(len(rows))
+        n_rows, width, tt_ranks=TT_RANKS, stp_factor=STP_FACTOR, item_order=torch.arange(n_rows)
     )
     train.order_rule = "similarity"
-    fitted: list[ItemTable] = [ProductCodesEmbedding(*rows.shape, N_CODES), train]
+    fitted: list[ItemTable] = [ProductCodesEmbedding(n_rows, width, N_CODES), train]
     for table in fitted:
         table.arrange_(rows)
         table.approximate_(rows)
