@@ -8,6 +8,8 @@ Dimension key: B cases, L positions, N items, D embedding.
 
 from __future__ import annotations
 
+import os
+import socket
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -19,7 +21,14 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_odrec.data.window_loader import NEXT_ITEMS, Windows
 from recbole_odrec.errors import UserError
+from recbole_odrec.model.session_recommender import cases_of_all
+from recbole_odrec.nn import FrozenTable
+from recbole_odrec.nn.product import ScoreBuffer
+from recbole_odrec.nn.tables.split import SplitFrozenTable, split_tables
+from recbole_odrec.processes.group import rank, started
+from recbole_odrec.processes.shares import Share, bounds_of, sum_gradients
 
 DENSE = "dense"  # what the others are compared with
 # The paper's rank, whatever the catalogue's size: cores then grow with its square root.
@@ -45,6 +54,8 @@ class Asked(NamedTuple):
         batch_size: B.
         steps: that are timed; their median counts.
         score_memory: the key of that name.
+        processes: that share the batch.
+        split: whether they share out the rows of the full table as well, trained or frozen.
     """
 
     model: str
@@ -52,18 +63,40 @@ class Asked(NamedTuple):
     batch_size: int
     steps: int
     score_memory: float | str
+    processes: int = 1
+    split: bool = False
+
+
+SPLIT = (DENSE, "tensor train, taught")  # models with a full table that processes can share out
 
 
 def measured(asked: Asked) -> dict[str, Any]:
-    """`measure` in a new process, whose memory nobody else has used."""
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, (asked,))
+    """`measure` in new processes, whose memory nobody else has used; of several, the largest peak and longest step."""
+    with get_context("spawn").Pool(asked.processes) as pool:
+        if asked.processes == 1:
+            return pool.apply(measure, (asked,))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        rows = pool.starmap(_measure_together, [(asked, number, port) for number in range(asked.processes)], 1)
+    return {**rows[0], **{name: max(row[name] for row in rows) for name in ("peak_bytes", "step_ms")}}
+
+
+def _measure_together(asked: Asked, number: int, port: int) -> dict[str, Any]:
+    """`measure` as process `number` of several on this machine, as `torchrun` would start it."""
+    words = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": asked.processes, "LOCAL_WORLD_SIZE": asked.processes}
+    os.environ.update({name: str(value) for name, value in words.items()})
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(max(1, torch.get_num_threads() // asked.processes))
+    with started():
+        return measure(asked)
 
 
 def fits(asked: Asked) -> bool:
     """Whether weights, gradients and Adam's state of what trains leave half of the free memory alone."""
     n_dense = {DENSE: 16, "codes that move": 20, "tensor train, taught": 4}.get(asked.model, 0)
-    return n_dense * 128 * asked.items < psutil.virtual_memory().available / 2
+    copies = 1 if asked.split else asked.processes
+    return n_dense * 128 * asked.items * copies < psutil.virtual_memory().available / 2
 
 
 def measure(asked: Asked) -> dict[str, Any]:
@@ -85,7 +118,6 @@ def measure(asked: Asked) -> dict[str, Any]:
         "step_ms": round(1000 * median(seconds), 1),
         "steps": len(seconds),
         "device": memory.device.type,
-        "processes": 1,
     }
 
 
@@ -128,6 +160,7 @@ def _steps(asked: Asked) -> tuple[int, int, bool, list[float]]:
 
     name = "SASRecTeacher" if asked.model == DENSE else "ODRec"
     values = {**MODELS[asked.model], "score_memory": asked.score_memory, "state": "ERROR", "recipe": "paper"}
+    values["split_table"] = asked.split
     if "compression_rate" in values and asked.items < 10_000:  # codebooks weigh too much for so few items
         values["compression_rate"] = 2
     config = make_config(name, "generated", config_dict=values)
@@ -138,17 +171,25 @@ def _steps(asked: Asked) -> tuple[int, int, bool, list[float]]:
         companion = table.companion(torch.randn(asked.items, table.embedding_dim, device=config["device"]))
     taught = {}
     if asked.model.endswith("taught"):
-        taught = {"teacher": _Teacher(asked, table.embedding_dim, config["device"]), "kd_weight": 0.8}
+        teacher = _Teacher(asked, table.embedding_dim, config["device"])
+        taught = {"teacher": teacher, "kd_weight": 0.8, "columns": teacher.table.columns}
     trained = [*model.parameters(), *([] if companion is None else [companion])]
     optimizer = torch.optim.Adam(trained, fused=True)
     seconds: list[float] = []
     for number in range(asked.steps + 1):
         start = perf_counter()
-        cases = model.training_cases(_batch(model, asked))
+        batch = _batch(model, asked)
+        share: Share | None = getattr(batch, "share", None)
+        cases = model.training_cases(batch)
         if taught:
-            taught["teacher"].query = cases.case_repr.detach()
+            is_whole = share is None or taught["columns"] is None
+            taught["teacher"].query = (cases if is_whole else cases_of_all(cases, share)).case_repr.detach()
         optimizer.zero_grad()
-        model.catalogue_loss(cases, **taught).total.backward()
+        loss = model.catalogue_loss(cases, **taught).total
+        (loss if share is None else share.part_of("cases") * loss).backward()
+        if share is not None:
+            own = [split.weight for split in split_tables(model).values()]
+            sum_gradients([one for one in trained if all(one is not weight for weight in own)])
         optimizer.step()
         if config["device"].type == "cuda":
             torch.cuda.synchronize()
@@ -157,7 +198,9 @@ def _steps(asked: Asked) -> tuple[int, int, bool, list[float]]:
             seconds.clear()
         elif number == 0:
             break
-    tile = model.score_memory.tile(table, asked.batch_size, 1 + bool(taught), config["device"])
+    columns = taught.get("columns") or table.columns
+    n_rows = asked.batch_size if columns is not None else -(-asked.batch_size // asked.processes)
+    tile = model.score_memory.tile(table, n_rows, 1 + bool(taught), config["device"], columns)
     return table.n_stored, sum(one.numel() for one in trained), tile is not None, seconds
 
 
@@ -165,10 +208,11 @@ class _Teacher:
     """Scores of a full table of random rows (`losses.TeacherScores`)."""
 
     def __init__(self, asked: Asked, width: int, device: torch.device) -> None:
-        from recbole_odrec.nn import FrozenTable
-        from recbole_odrec.nn.product import ScoreBuffer
-
-        self.table, self.buffer = FrozenTable(torch.randn(asked.items, width, device=device)), ScoreBuffer()
+        bounds = bounds_of(asked.items)
+        n_own = bounds[rank() + 1] - bounds[rank()] if asked.split else asked.items
+        rows = torch.randn(n_own, width, device=device)
+        self.table = SplitFrozenTable(rows, bounds) if asked.split else FrozenTable(rows)
+        self.buffer = ScoreBuffer()
         self.query = torch.empty(0)
 
     @torch.no_grad()
@@ -182,4 +226,8 @@ def _batch(model: Any, asked: Asked) -> Interaction:
     items = torch.randint(1, asked.items, (asked.batch_size, _LENGTH + 1))
     lengths = torch.full((asked.batch_size,), _LENGTH)
     columns = {model.ITEM_SEQ: items[:, 1:], model.ITEM_SEQ_LEN: lengths, model.POS_ITEM_ID: items[:, 0]}
-    return Interaction(columns).to(model.device)
+    if asked.processes == 1:
+        return Interaction(columns).to(model.device)
+    columns[NEXT_ITEMS] = torch.zeros(asked.batch_size, _LENGTH, dtype=torch.int64)
+    columns[NEXT_ITEMS][:, -1] = items[:, 0]
+    return Windows(columns, columns[NEXT_ITEMS].flatten().nonzero().squeeze(1)).shared().to(model.device)

@@ -17,6 +17,8 @@ class Assumed:
         items, interactions, width: N, clicks, D.
         session: clicks a session, as in Tmall's training sessions; each but the first is a case.
         gpus, cases: GPUs, and cases a step on each of them.
+        number, frozen: bytes of a number that trains (itself, its gradient, Adam's two averages, `average_decay`'s) and
+            of a teacher's that does not (float32 where it is looked up, bfloat16 where it scores).
         cores, codes: numbers of a tensor train of rank 60 at N; bytes an item of codes.
         network: numbers of encoder and read-out.
         tile: scores of a tile; `tiles`: how many of that size are alive at once.
@@ -31,6 +33,8 @@ class Assumed:
     session: float = 6.4
     gpus: int = 8
     cases: int = 512
+    number: int = 20
+    frozen: int = 6
     cores: int = 3_384_000
     codes: int = 16
     network: int = 140_000
@@ -51,25 +55,26 @@ def arithmetic(given: Assumed | None = None) -> list[str]:
     scores = 4 * a.tile * a.tiles
     product = 2 * global_batch * rows * a.width / a.flops  # all cases of a step with a rank's rows, once
     traffic = 4 * a.passes * global_batch * rows / a.memory_bytes
-    query, books = 4 * global_batch * a.width, 16 * 256 * a.width
+    query, books = 4 * global_batch * a.width, 256 * a.width
     wire_rows = 2 * query + 2 * 4 * ids * a.width + 4 * 3 * global_batch + 8 * a.network
     # Numbers of a teacher's full table on a rank, and bytes that travel beside gradients of tables.
     split, whole = (a.width * rows, wire_rows), (a.width * a.items, 8 * a.network)
     teacher, student = 4 * product + traffic, 6 * product + 2 * traffic
-    codes = a.codes * a.items + books
+    codes = 2 * a.codes * a.items + a.number * books  # and once more in the average
     kinds = {}
     for name, (numbers, wire) in {"whole on each rank": whole, "rows split": split}.items():
         dense = 8 * numbers if name.startswith("whole") else 0  # its gradient is summed
-        kinds[f"teacher, {name}"] = (16 * numbers, wire + dense, teacher)
-        kinds[f"tensor train, teacher {name}"] = (16 * a.cores + 4 * numbers, wire + 8 * a.cores, student)
-        kinds[f"codes, teacher {name}"] = (codes + 4 * numbers, wire + books / 2, student)
+        kinds[f"teacher, {name}"] = (a.number * numbers, wire + dense, teacher)
+        kinds[f"tensor train, teacher {name}"] = (a.number * a.cores + a.frozen * numbers, wire + 8 * a.cores, student)
+        kinds[f"codes, teacher {name}"] = (codes + a.frozen * numbers, wire + 8 * books, student)
     text = f"""Assumed: sessions of {a.session} clicks, as Tmall's, so {n_cases / 1e9:.2f} billion cases; {a.cases}
         cases a step and rank, {global_batch:,} in all, so {steps:,.0f} steps an epoch; D = {a.width}, Adam in
-        float32 (16 bytes a number that trains). A teacher's full table is whole on each rank, as
-        this version has it, and each rank scores its own cases; or its rows are split, {rows / 1e6:.2f} million a rank,
-        as no version does yet: then each rank scores every case of the step in the columns of its rows, so that no
-        score travels: queries are gathered and their gradients go back, rows of the sessions' items and their
-        gradients go all-to-all, three numbers a case are reduced (maximum, sum, target). Gradients of what is whole
+        float32 with `average_decay` ({a.number} bytes a number that trains, {a.frozen} of a frozen teacher's: float32
+        where it is looked up, bfloat16 where it scores). A teacher's full table is whole on each rank, and each rank
+        scores its own cases; or its rows are split (`split_table`), {rows / 1e6:.2f} million a rank: then each rank
+        scores every case of the step in the columns of its rows, so that no score travels: queries are
+        gathered and their gradients go back, rows of the sessions' items and their gradients go all-to-all,
+        three numbers a case are reduced (maximum, sum, target). Gradients of what is whole
         everywhere are all-reduced (8 bytes a number). A GPU sustains {a.flops / 1e12:.0f} TFLOPS in bfloat16,
         {a.memory_bytes / 1e12:.0f} TB/s of its memory and {a.wire_bytes / 1e9:.0f} GB/s between GPUs of one
         machine; the loss reads or writes each score of a network {a.passes} times; products: two forward and two
@@ -90,8 +95,8 @@ def arithmetic(given: Assumed | None = None) -> list[str]:
             f"{steps * seconds / 3600:.0f} ({steps * seconds:,.0f} s) |"
         )
     text = f"""Whole score matrices would be {4 * global_batch * rows / 1e9:.0f} GB a rank and network. A full table
-        on one GPU is {16 * a.width * a.items / 1e9:.0f} GB with its gradient and Adam's state; codes that move have
-        as much beside them, codes that stay (`move_codes_every=0`) nothing. Without a teacher a student's table and
-        all that trains it is {16 * a.cores / 1e6:.0f} MB (tensor train) or {(a.codes * a.items + books) / 1e6:.0f}
-        MB (codes)."""
+        on one GPU is {a.number * a.width * a.items / 1e9:.0f} GB with its gradient, Adam's state and average; codes
+        that move have nearly as much beside them, codes that stay (`move_codes_every=0`) nothing. Without a teacher a
+        student's table and all that trains it is {a.number * a.cores / 1e6:.0f} MB (tensor train) or
+        {codes / 1e6:.0f} MB (codes)."""
     return [*lines, "", *wrap(" ".join(text.split()), 118, break_on_hyphens=False), ""]

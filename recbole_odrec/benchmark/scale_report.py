@@ -23,9 +23,10 @@ _COLORS = dict(zip(MODELS, ("#1f4e79", "#3f8f5a", "#8fbf9f", "#c8501e", "#e8a98c
 
 def markdown(result: dict[str, Any]) -> str:
     """One row a measurement, smallest catalogue first."""
-    rows = sorted(result["rows"], key=lambda row: (row["items"], -row["score_memory"], [*MODELS].index(row["model"])))
-    dense = {_run(row): row for row in rows if row["model"] == DENSE}
-    header = ["items", "model", "item table, numbers", "scores", "peak memory", "of dense", "ms a step", "of dense"]
+    rows = sorted(result["rows"], key=_order)
+    dense = {_run(row): row for row in _of_one(rows) if row["model"] == DENSE}
+    header = ["items", "model", "processes", "item table, numbers", "scores", "peak memory", "of dense"]
+    header += ["ms a step", "of dense"]
     lines = [header, ["---"] * len(header)]
     for row in rows:
         peer = dense.get(_run(row))
@@ -33,6 +34,7 @@ def markdown(result: dict[str, Any]) -> str:
             [
                 f"{row['items']:,}",
                 row["model"],
+                f"{row['processes']}{', rows split' if row.get('split') else ''}",
                 f"{row['stored']:,}",
                 f"tiles, {row['score_memory']:g} GB" if row["tiled"] else "whole",
                 f"{row['peak_bytes'] / 1e6:,.0f} MB",
@@ -51,7 +53,8 @@ def markdown(result: dict[str, Any]) -> str:
         [
             "# Many items: what a training step takes",
             "",
-            "Written by `recbole-odrec benchmark scale`; do not edit.",
+            "Written by `recbole-odrec benchmark scale`; do not edit. Rows of two processes are of",
+            "`recbole-odrec benchmark scale --items 100000 1000000 --processes 2`.",
             f"{machine['processor']}, {machine['cpus']} cores, shared with other work: ratios say more than times.",
             f"Batches of {', '.join(map(str, batches))} cases of 20 items, D = 128, one layer, Adam, random weights.",
             "",
@@ -63,6 +66,9 @@ def markdown(result: dict[str, Any]) -> str:
             "  bytes an item. taught: soft targets of a frozen full table of float32, which is 512 bytes an item.",
             "- codes that move (`move_codes_every`) follow a full table that trains along: Adam's state, gradient and",
             "  weights of it are 16 bytes a number, as a dense table has. `move_codes_every=0` trains without.",
+            "- processes: of several, the largest peak of any; each has its share of the batch, and full tables,",
+            "  trained or frozen, are whole in each or their rows split. Compared with dense in one process.",
+            "  Their times are too long: another job had one of the two cores, at a higher priority. Memory counts.",
             "- scores: whole matrices, or by tiles where they would take more than `score_memory`.",
             "",
             "## The law",
@@ -83,7 +89,7 @@ def laws_of(rows: Rows) -> list[tuple[str, tuple[float, float], tuple[float, flo
     """Of each model measured at two sizes or more: constant and slope of peak bytes and of milliseconds over items."""
     found = []
     for name in MODELS:
-        of_model = [row for row in _alike(rows) if row["model"] == name]
+        of_model = [row for row in _alike(_of_one(rows)) if row["model"] == name]
         if len(of_model) > 1:
             items = np.array([row["items"] for row in of_model], float)
             found.append((name, *(_line(items, [row[key] for row in of_model]) for key in ("peak_bytes", "step_ms"))))
@@ -100,6 +106,16 @@ def _run(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[key] for key in ("items", "batch_size", "score_memory", "device"))
 
 
+def _of_one(rows: Rows) -> Rows:
+    """Those of one process."""
+    return [row for row in rows if row["processes"] == 1]
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    place = [*MODELS].index(row["model"])
+    return row["items"], -row["score_memory"], row["processes"] > 1, place, row["processes"], row.get("split", False)
+
+
 def _alike(rows: Rows) -> Rows:
     """Those of the batch size, budget and device that most rows have."""
     most, _ = Counter(_run(row)[1:] for row in rows).most_common(1)[0]
@@ -109,7 +125,7 @@ def _alike(rows: Rows) -> Rows:
 def plot(result: dict[str, Any], path: Path) -> None:
     """Peak memory and time of a step against the number of items, a line a model."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 4))
-    rows = sorted(_alike(result["rows"]), key=lambda row: row["items"])
+    rows = sorted(_alike(_of_one(result["rows"])), key=lambda row: row["items"])
     for panel, (key, scale, label) in zip(
         panels, (("peak_bytes", 1e6, "peak memory of a step, MB"), ("step_ms", 1, "ms a step")), strict=True
     ):

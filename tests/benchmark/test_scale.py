@@ -36,7 +36,7 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
         share = 1 if asked.model == "dense" else 0.5
         size = share * (1_000_000 + 100 * asked.items)
         return {**asked._asdict(), "peak_bytes": size, "stored": 7, "trained": 9, "tiled": asked.items > 5000,
-                "step_ms": share * (2 + asked.items / 1000), "steps": 1, "device": "cpu", "processes": 1}  # fmt: skip
+                "step_ms": share * (2 + asked.items / 1000), "steps": 1, "device": "cpu"}  # fmt: skip
 
     monkeypatch.setattr(scale_command, "measured", measured)
     return seen
@@ -54,13 +54,24 @@ def test_rows_are_kept_beside_new_ones_and_the_law_is_found(faked: list[Asked], 
     assert laws["dense"][0] == pytest.approx((1e6, 100))
     assert laws["codes"] == (pytest.approx((5e5, 50)), pytest.approx((1, 0.0005)))
     text = Path("out/scale.md").read_text()
-    assert "| 10,000 | codes | 7 | tiles, 0.25 GB | 1 MB | 0.50 | 6 | 0.50 |" in text
-    assert "| 50,000 | codes | 7 | tiles, 0.25 GB | 3 MB | - | 26 | - |" in text
+    assert "| 10,000 | codes | 1 | 7 | tiles, 0.25 GB | 1 MB | 0.50 | 6 | 0.50 |" in text
+    assert "| 50,000 | codes | 1 | 7 | tiles, 0.25 GB | 3 MB | - | 26 | - |" in text
     assert Path("out/scale.png").stat().st_size > 1000
     before = len(faked)
     assert main(["benchmark", "scale", "--items", "--output", "out"]) == 0  # the text alone
     assert len(faked) == before
     assert text in capsys.readouterr().out
+
+
+def test_rows_of_two_processes_stand_beside_those_of_one(faked: list[Asked]) -> None:
+    words = ["benchmark", "scale", "--items", "2000", "4000", "--output", "out"]
+    assert main([*words, "--models", "dense"]) == 0
+    assert main([*words, "--processes", "2"]) == 0
+    assert [one.split for one in faked[2:]] == [False, True] * 4
+    assert {one.model for one in faked[2:]} == {"dense", "tensor train, taught"}
+    text = Path("out/scale.md").read_text()
+    assert "| 2,000 | dense | 2, rows split | 7 | whole | 1 MB | 1.00 | 4 | 1.00 |" in text
+    assert [name for name, *_ in laws_of(json.loads(Path("out/scale.json").read_text())["rows"])] == ["dense"]
 
 
 def test_what_does_not_fit_is_left_out(faked: list[Asked], monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -73,19 +84,23 @@ def test_what_does_not_fit_is_left_out(faked: list[Asked], monkeypatch: pytest.M
 def test_arithmetic_follows_from_what_is_assumed() -> None:
     lines = arithmetic(Assumed(items=8_000_000, gpus=4, cases=256, interactions=6_400_000))
     teacher = next(line for line in lines if line.startswith("| teacher, rows split"))
-    # 16 bytes x 128 x 2 million rows; six tiles of 2^25 scores; queries 2 x 1024 x 512, rows 2 x 256 x 6.4 x 512, ..
-    assert "| 4.10 GB | 0.8 GB | 4 MB |" in teacher
+    # 20 bytes x 128 x 2 million rows; six tiles of 2^25 scores; queries 2 x 1024 x 512, rows 2 x 256 x 6.4 x 512, ..
+    assert "| 5.12 GB | 0.8 GB | 4 MB |" in teacher
     # 1024 x 2 million scores: four products of 256 operations at 200 TFLOPS, 120 bytes at 2 TB/s; 5274 steps
     seconds = 4 * 256 * 1024 * 2e6 / 200e12 + 120 * 1024 * 2e6 / 2e12
     assert f"| {seconds:.3f} |" in teacher
     whole = next(line for line in lines if line.startswith("| teacher, whole on each rank"))
-    assert "| 16.38 GB | 0.8 GB | 8193 MB |" in whole  # 8 bytes x 128 x 8 million, and the network's
+    assert "| 20.48 GB | 0.8 GB | 8193 MB |" in whole  # 8 bytes x 128 x 8 million, and the network's
+    codes = next(line for line in lines if line.startswith("| codes, teacher rows split"))
+    assert "| 1.79 GB |" in codes  # 6 bytes x 128 x 2 million, codes of 8 million twice, codebooks
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--items", "10"], "--items 10, expected numbers from 1000"),
+        (["--processes", "65"], "--processes 65, expected at most --batch_size 64"),
+        (["--processes", "2", "--models", "codes"], "--models codes, expected of several processes: dense or"),
         (["--steps", "0"], "--steps 0, expected a number from 1"),
         (["--score_memory", "0"], "--score_memory 0, expected a number above 0"),
         (["--items", "--output", "nowhere"], "holds no measurement, and --items asks for none"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from recbole.data import create_dataset
 
+from recbole_odrec.data.preparation import prepare
 from recbole_odrec.errors import UserError
 from recbole_odrec.model import split
 from recbole_odrec.model.split import decide_split
@@ -12,6 +16,8 @@ from recbole_odrec.nn.tables import split as split_table
 from recbole_odrec.nn.tables.dense import DenseEmbedding
 from recbole_odrec.nn.tables.split import SplitEmbedding, split_tables
 from recbole_odrec.nn.unit_rows import kept_entries
+from recbole_odrec.phases import build_model
+from recbole_odrec.trainer.resumable import ResumableTrainer
 
 
 @pytest.fixture
@@ -106,3 +112,17 @@ def test_each_process_draws_its_rows_of_the_whole_table(monkeypatch, dim: int, d
     assert [len(own) for own in rows] == [33, 34, 34]
     assert torch.equal(torch.cat(rows), whole.weight)
     assert torch.equal(torch.cat(kept_rows), kept)
+
+
+@pytest.mark.parametrize(("average_decay", "n_bytes"), [(0.0, 2048), (0.9, 2560)])
+def test_bytes_an_item_are_those_that_training_holds(small_config, average_decay, n_bytes) -> None:
+    config = small_config("SASRecTeacher", hidden_size=128, average_decay=average_decay)
+    trainer = ResumableTrainer(config, build_model(config, prepare(config, create_dataset, tests=True)[0]))
+    weight = trainer.model.item_table.weight
+    weight.sum().backward()
+    trainer.optimizer.step()
+    held = [weight, weight.grad, *(v for v in trainer.optimizer.state[weight].values() if v.dim() == 2)]
+    held += [] if trainer.average is None else [trainer.average.module.item_table.weight]
+    assert sum(one.nbytes for one in held) == n_bytes * len(weight)
+    table = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+    assert str(n_bytes) in table.split("| dense table (teachers; `table=dense`) |")[1].splitlines()[0]
