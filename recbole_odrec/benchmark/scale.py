@@ -182,8 +182,8 @@ def _steps(asked: Asked) -> tuple[int, int, bool, list[float]]:
         share: Share | None = getattr(batch, "share", None)
         cases = model.training_cases(batch)
         if taught:
-            is_whole = share is None or taught["columns"] is None
-            taught["teacher"].query = (cases if is_whole else cases_of_all(cases, share)).case_repr.detach()
+            scored = cases if share is None or taught["columns"] is None else cases_of_all(cases, share)
+            taught["teacher"].query = scored.case_repr.detach()
         optimizer.zero_grad()
         loss = model.catalogue_loss(cases, **taught).total
         (loss if share is None else share.part_of("cases") * loss).backward()
