@@ -31,16 +31,20 @@ class ScoreMemory:
     def tile(
         self, table: ItemTable, n_rows: int, n_matrices: int, device: torch.device, columns: slice | None = None
     ) -> int | None:
-        """Columns of a tile for scores [`n_rows`, N], or of some columns, of so many networks; None where they fit."""
+        """Columns of a tile for scores [`n_rows`, N] of so many networks; None where whole matrices fit.
+
+        Of some columns alone the loss goes by tiles in any case, and their width is never None.
+        """
         if self.allowed is None:
             self.allowed = max(free_bytes(device) // 2, _NEVER_TILED)
         n_items = table.n_items if columns is None else columns.stop - columns.start
         whole = 4 * n_matrices * n_rows * n_items
-        if whole <= self.allowed:
+        is_small = whole <= self.allowed
+        if is_small and columns is None:
             return None
         most = _CPU_TILE if device.type == "cpu" else _DEVICE_TILE
         width = max(1, min(most, self.allowed // (4 * _OF_A_TILE)) // n_rows)
-        if not self._has_said:
+        if not is_small and not self._has_said:
             self._has_said = True
             logging.getLogger().info(
                 f"Scores of {n_rows:,} cases and {n_items:,} items would take {whole / 1e9:.1f} GB of the "

@@ -43,7 +43,7 @@ def table_loss(
     columns = columns or table.columns
     matrices = 1 if teacher is None else 2
     tile = None if memory is None else memory.tile(table, len(query), matrices, query.device, columns)
-    if columns is not None and tile is None:
+    if columns is not None and memory is None:
         tile = table.n_items  # all of a process's columns at once
     if tile is not None:
         taught = {"teacher": teacher, "kd_weight": kd_weight, "temperature": temperature}

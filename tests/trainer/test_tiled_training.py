@@ -76,6 +76,7 @@ def test_tiles_are_chosen_by_memory_and_said_once(caplog: pytest.LogCaptureFixtu
         monkeypatch.setattr(score_memory, "free_bytes", lambda device: 1)
         assert memory.tile(tables[1], 512, 2, cpu) is None  # decided once
         assert memory.tile(tables[1], 2048, 2, cpu) == 512
+        assert memory.tile(tables[0], 512, 2, cpu, slice(0, 20_500)) == 2048  # a split table's share, by tiles always
     assert len(caplog.messages) == 1
     assert "would take 16.4 GB of the 10.0 GB that score_memory leaves them" in caplog.messages[0]
     assert ScoreMemory(1_000_000).tile(tables[0], 512, 2, cpu) == 81  # six of a tile within what is allowed
