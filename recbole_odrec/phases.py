@@ -60,7 +60,7 @@ def start_logging(config: Config, train_data: Any, valid_data: Any, test_data: A
     for part, loader in (("validation", valid_data), ("test", test_data)):
         if n_lost := lost_targets(loader):
             log.warning(f"exclude_seen=True: {n_lost:,} {part} targets stand in their own history and cannot be found.")
-    if never_repeats(valid_data):
+    if never_repeats(valid_data, train_data):
         log.info("no validation target stands in its own history: --exclude_seen=True ranks what is new alone.")
     for key, reason in (config["decided"] or {}).items():
         log.info(f"{key}: {reason}")

@@ -29,7 +29,7 @@ from recbole_odrec.nn import DenseEmbedding, ItemTable, ProductCodesEmbedding, S
 from recbole_odrec.nn.tables.item_order import order_by_similarity
 from recbole_odrec.result import versions
 
-_BEST, _QUERIES, _GROUP = 20, 50, 256
+_BEST, _QUERIES, _GROUP, _FEWEST = 20, 50, 256, 1000
 Shares = Callable[[np.ndarray], dict[str, float]]  # of a query [D]
 _HEADER = """# What an exact search could skip
 
@@ -57,6 +57,10 @@ def command(words: Sequence[str]) -> None:
     folders = asked.data_path or [None] * len(asked.checkpoint)
     if len(folders) != len(asked.checkpoint):
         raise UserError(f"{len(folders)} --data_path and {len(asked.checkpoint)} --checkpoint, expected as many.")
+    if wrong := [items for items in asked.items if items < _FEWEST]:
+        raise UserError(f"--items {wrong[0]}, expected numbers of at least {_FEWEST}.")
+    if not asked.items and not asked.checkpoint:
+        raise UserError("nothing to measure: give a --checkpoint, or numbers to --items.")
     rows = []
     with torch.no_grad():
         for path, folder in zip(asked.checkpoint, folders, strict=True):
@@ -79,6 +83,8 @@ def _of_checkpoint(path: Path, data_path: str | None) -> list[dict[str, Any]]:
     model, name = source.model, f"{source.config['dataset']}, "
     if not isinstance(model, SessionRecommender):
         raise UserError(f"{path}: benchmark bounds takes students and teachers of this package.")
+    if model.n_items <= _BEST:
+        raise UserError(f"{path}: {model.n_items - 1:,} items, expected at least {_BEST}.")
     some = torch.linspace(0, len(source.test) - 1, _QUERIES).long()
     queries = model(source.test[some][source.test.item_list_field])
     if not isinstance(model.item_table, DenseEmbedding):

@@ -53,8 +53,7 @@ def markdown(result: dict[str, Any]) -> str:
         [
             "# Many items: what a training step takes",
             "",
-            "Written by `recbole-odrec benchmark scale`; do not edit. Rows of two processes are of",
-            "`recbole-odrec benchmark scale --items 100000 1000000 --processes 2`.",
+            "Written by `recbole-odrec benchmark scale`; do not edit. `--processes 2` makes the rows of two.",
             f"{machine['processor']}, {machine['cpus']} cores, shared with other work: ratios say more than times.",
             f"Batches of {', '.join(map(str, batches))} cases of 20 items, D = 128, one layer, Adam, random weights.",
             "",
@@ -68,7 +67,7 @@ def markdown(result: dict[str, Any]) -> str:
             "  weights of it are 16 bytes a number, as a dense table has. `move_codes_every=0` trains without.",
             "- processes: of several, the largest peak of any; each has its share of the batch, and full tables,",
             "  trained or frozen, are whole in each or their rows split. Compared with dense in one process.",
-            "  Their times are too long: another job had one of the two cores, at a higher priority. Memory counts.",
+            "  They share the cores with each other, and whatever else ran: their memory counts, their times little.",
             "- scores: whole matrices, or by tiles where they would take more than `score_memory`.",
             "",
             "## The law",

@@ -16,6 +16,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from torch import Tensor
 
 from recbole_odrec.data.seen_items import SeenItems, seen_items
+from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.processes.group import n_processes, rank
 
 SCORE_BYTES = 600_000_000  # of one block of scores on a CPU
@@ -93,9 +94,11 @@ def lost_targets(loader: Any) -> int:
     return 0 if seen is None else seen.n_among(loader._dataset.inter_feat[loader.iid_field])
 
 
-def never_repeats(loader: Any) -> bool:
-    """Whether no row's target stands in its own history, and yet what does is ranked."""
-    if not isinstance(loader, BoundedEvalLoader) or loader.seen is not None:
+def never_repeats(loader: Any, train_data: Any) -> bool:
+    """Whether no row's target stands in its own whole history, and yet what does is ranked."""
+    if not isinstance(loader, BoundedEvalLoader) or loader.seen is not None or not len(loader._dataset):
         return False
-    (seen,) = seen_items(loader.config, [loader._dataset])
+    # RecBole's rows have lost their oldest items: those of training have them.
+    before = [] if isinstance(loader._dataset, SessionDataset) else [train_data._dataset]
+    seen = seen_items(loader.config, [*before, loader._dataset])[-1]
     return seen.n_among(loader._dataset.inter_feat[loader.iid_field]) == 0

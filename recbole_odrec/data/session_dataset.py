@@ -208,7 +208,7 @@ class SessionDataset(ExactTables, SequentialDataset):
         is_new = np.ones(len(starts), dtype=bool)
         is_new[1:] = (starts[1:] != starts[:-1]) | (ends[1:] != ends[:-1] + 1)
         first = np.flatnonzero(is_new)
-        return CaseRuns(starts[first], ends[first], ends[np.append(first[1:], len(ends)) - 1])
+        return CaseRuns(starts[first], ends[first], ends[np.append(first[1:], len(ends))[: len(first)] - 1])
 
     def _add_row_fields(self, starts: np.ndarray, ends: np.ndarray, rows: Any = None) -> None:
         fields = {

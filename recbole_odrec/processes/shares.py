@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, distributed
 
+from recbole_odrec.errors import UserError
 from recbole_odrec.processes.group import gathered, n_processes, rank
 
 
@@ -82,6 +83,8 @@ def clip_shared_(alike: Sequence[Tensor], own: Sequence[Tensor], max_norm: float
         max_norm, norm_type: of all gradients together.
     """
     alike, own = ([found.grad for found in parameters if found.grad is not None] for parameters in (alike, own))
+    if norm_type == float("inf"):
+        raise UserError("clip_grad_norm with norm_type: inf: split_table=True takes a finite one, such as 2.")
     powers = [sum(torch.linalg.vector_norm(one, norm_type) ** norm_type for one in part) for part in (alike, own)]
     of_own = summed(torch.as_tensor(powers[1], device=alike[0].device))
     factor = (max_norm / ((powers[0] + of_own) ** (1 / norm_type) + 1e-6)).clamp(max=1)

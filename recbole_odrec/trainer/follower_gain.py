@@ -74,7 +74,9 @@ def choose_gain(trainer: Any, valid_data: Any, show_progress: bool = False) -> N
 def _results(trainer: Any, valid_data: Any, show_progress: bool) -> Iterator[tuple[float, Any]]:
     """Each gain with its metrics: of one pass where a process ranks the whole catalogue, else of a pass each."""
     model, followers, own = trainer.model, trainer.model.followers, trainer.eval_collector
-    if not (isinstance(valid_data, FullSortEvalDataLoader) and own.ranks_alone) or split_tables(model):
+    of_lists = isinstance(valid_data, FullSortEvalDataLoader) and own.ranks_alone
+    # Metrics of items see what fills a list that is longer than what is left to rank.
+    if not of_lists or own.register.need("rec.items") or split_tables(model):
         for gain in GAINS:
             followers.gain.fill_(gain)
             yield gain, trainer.evaluate(valid_data, load_best_model=False, show_progress=show_progress)

@@ -200,6 +200,9 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, capsys) ->
     capsys.readouterr()
     assert main([*words, "--tables_only"]) == 2
     assert f"{STUDENT}.seed-2.json is not a run of `benchmark accuracy` ('test_repeats')" in capsys.readouterr().err
+    (folder / f"{STUDENT}.seed-2.json").write_text("not json")
+    assert main([*words, "--seeds", "2"]) == 2
+    assert f"{STUDENT}.seed-2.json is not a run of `benchmark accuracy` (Expecting value" in capsys.readouterr().err
 
 
 def test_the_picture_joins_what_nothing_as_small_equals() -> None:
@@ -267,6 +270,12 @@ def test_users_with_their_last_items_left_out(small_data, capsys) -> None:
     alone = run_package("ODRec", "ml-small", config_dict=settings)
     for phase, row in (("teacher", TEACHER), ("student", STUDENT)):
         assert alone["phases"][phase]["test"]["all"] == run_of(folder, row, 1)["test"]["all"]
+    kept = (folder / f"{TEACHER}.seed-1.json").read_text()
+    (folder / f"{TEACHER}.seed-1.json").write_text(json.dumps({**json.loads(kept), "config": None}))
+    for more in ([], ["--tables_only"]):
+        assert main([*words, *more]) == 2
+        assert f"{TEACHER}.seed-1.json is not a run of `benchmark accuracy`" in capsys.readouterr().err
+    (folder / f"{TEACHER}.seed-1.json").write_text(kept)
     # Nothing is run twice, but for what is none of its row any more: the teacher's, and so the student's.
     written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     content = run_of(folder, TEACHER, 1)
@@ -293,6 +302,9 @@ def test_users_with_their_last_items_left_out(small_data, capsys) -> None:
         (["--datasets", "tmall"], "dataset/tmall does not exist: write it with `recbole-odrec convert"),
         (["--datasets", "beauty"], "dataset/beauty does not exist: put beauty.inter into it, users with their items"),
         (["--tables_only"], "no tested run under results/accuracy: run `recbole-odrec benchmark accuracy` first."),
+        (["--datasets", "tmal", "--tables_only"], "no data set `tmal` (did you mean `tmall`?)"),
+        (["--datasets", "tmall", "--rows", "slit-2", "slit"], "no row `slit-2` (did you mean `slit`?)"),
+        (["--datasets", "ml-100k", "--rows", "odrec-30x"], "no row `odrec-30x` of ml-100k: "),
         (["--output", "elsewhere"], "no row under elsewhere/accuracy/rows"),
     ],
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from recbole_odrec.benchmark.bounds import markdown, measured
+from recbole_odrec.benchmark.bounds import command, markdown, measured
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn import DenseEmbedding, ProductCodesEmbedding, SemiTensorTrainEmbedding
 
@@ -51,5 +53,12 @@ def test_shares_are_percent_and_other_tables_are_refused() -> None:
     assert len(lines) == 4
     assert lines[2].startswith("| random | 4 codes | 599 | ")
     assert np.char.count(lines[2:], "%").tolist() == [4, 4]
+    for words, message in (
+        (["--items", "10"], "--items 10, expected numbers of at least 1000"),
+        (["--items"], "nothing to measure"),
+    ):
+        with pytest.raises(UserError, match=message):
+            command(words)
+    assert not Path("results").exists()
     with pytest.raises(UserError, match="not DenseEmbedding"):
         measured(DenseEmbedding(50, 16), torch.randn(2, 16))

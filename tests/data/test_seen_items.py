@@ -110,6 +110,10 @@ def test_who_never_repeats_hears_that_seen_items_can_be_left_out(
     Path("t/t.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]))
     assert hears(exclude_seen=False)
     assert not hears(exclude_seen=True)
+    assert not hears(eval_args={"split": {"RS": [9, 0, 1]}, "mode": "full", "order": "TO"})  # nothing to say it of
+    rows = [f"{user}\t{item}\t{time}" for user in "uvw" for time, item in enumerate("abcdefgaz")]
+    Path("t/t.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]))
+    assert not hears(exclude_seen=False, MAX_ITEM_LIST_LENGTH=3)  # the first item is long gone from the lists
 
 
 def test_prefix_rows_have_their_own_lists(events: dict[str, list[str]]) -> None:

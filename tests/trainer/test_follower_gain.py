@@ -105,6 +105,9 @@ def test_one_pass_gives_each_gain_the_metrics_of_a_pass_of_its_own(
         trainer, "evaluate", lambda *a, **k: passes.append(1) or ResumableTrainer.evaluate(trainer, *a, **k)
     )
     at_once = dict(follower_gain._results(trainer, valid_data, False))
+    if "ItemCoverage" in others.get("metrics", ()):  # what fills a list that is too long counts there
+        assert len(passes) == len(GAINS)
+        return
     assert len(passes) == 1
     assert trainer.eval_collector is collector
     monkeypatch.setattr(follower_gain, "FullSortEvalDataLoader", int)

@@ -35,8 +35,9 @@ def command(words: Sequence[str]) -> None:
         )
     from recbole_odrec.benchmark.accuracy.report import write_report
 
+    chosen = _chosen(asked, rows)
     if not asked.tables_only:
-        _run(asked, rows, runs)
+        _run(asked, chosen, rows, runs)
     for path in write_report(rows, runs, asked.output):
         sys.stdout.write(f"{path}\n")
 
@@ -48,18 +49,20 @@ def _chosen(asked: Namespace, rows: Mapping[str, Mapping[str, Row]]) -> list[Row
         for name in asked_names or ():
             if name not in known:
                 raise UserError(f"no {what} `{name}`{did_you_mean(name, known)}: {', '.join(known)}.")
-    return [
+    chosen = [
         row
         for dataset in asked.datasets or rows
         for name, row in rows[dataset].items()
         if not asked.rows or name in asked.rows
     ]
+    if not chosen:
+        raise UserError(f"no row `{' '.join(asked.rows)}` of {' '.join(asked.datasets)}: {', '.join(names)}.")
+    return chosen
 
 
-def _run(asked: Namespace, rows: Mapping[str, Mapping[str, Row]], runs: Path) -> None:
+def _run(asked: Namespace, chosen: Sequence[Row], rows: Mapping[str, Mapping[str, Row]], runs: Path) -> None:
     from recbole_odrec.benchmark.accuracy.runs import Runner, plan_jobs
 
-    chosen = _chosen(asked, rows)
     for dataset, of_sessions in {row.dataset: row.of_sessions for row in chosen}.items():
         folder = Path(asked.data_path) / dataset
         if not folder.is_dir() and dataset != "ml-100k":  # that one comes with RecBole

@@ -100,7 +100,10 @@ class Runner:
 
     def is_done(self, job: Job) -> bool:
         """Whether its file is there, of what the row means today."""
-        return self.path(job).is_file() and not difference(job.row, self.rows[job.row.dataset], self._read(job))
+        try:
+            return self.path(job).is_file() and not difference(job.row, self.rows[job.row.dataset], self._read(job))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.path(job)} is not a run of `benchmark accuracy` ({error}); remove it.") from error
 
     def carry_out(self, job: Job) -> dict[str, Any]:
         """Runs a job, after what it builds on, and writes its file; returns the content.

@@ -75,13 +75,14 @@ def read_runs(rows: Mapping[str, Mapping[str, Row]], folder: Path) -> dict[str, 
         try:
             run = json.loads(path.read_text(encoding="utf-8"))
             unpack(run["test_repeats"])  # what an earlier version wrote lacks it
+            row = rows.get(run["dataset"], {}).get(run["row"])
+            why = difference(row, rows[run["dataset"]], run) if row else ""
             found.setdefault(run["dataset"], {}).setdefault(run["row"], []).append(run)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path} is not a run of `benchmark accuracy` ({error}); remove it to run it anew."
             ) from error
-        row = rows.get(run["dataset"], {}).get(run["row"])
-        if row and (why := difference(row, rows[run["dataset"]], run)):
+        if why:
             command = f"recbole-odrec benchmark accuracy --datasets {run['dataset']} --rows {run['row']}"
             raise UserError(f"{path} is no run of its row any more ({why}): `{command}` runs it anew.")
     return {
