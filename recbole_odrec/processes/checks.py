@@ -31,7 +31,7 @@ def take_device(config: Any) -> None:
     asked = given or [str(gpu) for gpu in range(found)]
     if len(set(asked)) < len(asked):
         raise UserError(f"gpu_id={config['gpu_id']} asks for a GPU twice: each process needs one of its own.")
-    if len(asked) < n_here or not all(gpu.strip().isdigit() and int(gpu) < found for gpu in asked):
+    if len(asked) < n_here or not all(gpu.strip().isdecimal() and int(gpu) < found for gpu in asked):
         raise UserError(
             f"{n_here} processes on this machine and {min(found, len(asked))} GPUs for them: a GPU would be asked for "
             f"twice; give --nproc-per-node={min(found, len(asked))}, or --gpu_id= to train on processors."

@@ -430,7 +430,7 @@ def mutate(folder: Path, generator: random.Random) -> str:
     elif kind == "other file":
         content = bytearray(generator.choice(sorted(folder.iterdir())).read_bytes())
     elif kind == "number":
-        digits = [i for i, byte in enumerate(content) if chr(byte).isdigit()]
+        digits = [i for i, byte in enumerate(content) if byte in b"0123456789"]
         place = generator.choice(digits)
         content[place] = ord(str((int(chr(content[place])) + generator.randint(1, 9)) % 10))
     if kind == "remove":
