@@ -110,19 +110,20 @@ class GainCollector(TopKCollector):
     def eval_batch_collect(
         self, scores_tensor: Tensor, interaction: Any, positive_u: Tensor, positive_i: Tensor
     ) -> None:
-        super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+        n_ranked, n_items = max(self.topk), scores_tensor.shape[1]
+        targets = positive_u, positive_i
+        best, ranked = scores_tensor.topk(n_ranked, dim=1)
+        self.collect_ranked(best, ranked, n_items, *targets)
         item_seq = interaction[self._sequences].to(scores_tensor.device)
         added = self._followers(item_seq, ((item_seq != 0).sum(1) - 1).clamp(min=0))
-        n_ranked = max(self.topk)
-        items = torch.cat([scores_tensor.topk(n_ranked, dim=1).indices, added[0]], dim=1).sort(dim=1).values
+        items = torch.cat([ranked, added[0]], dim=1).sort(dim=1).values
         is_again = torch.zeros_like(items, dtype=torch.bool)
         is_again[:, 1:] = items[:, 1:] == items[:, :-1]
         without = scores_tensor.gather(1, items).masked_fill_(is_again, -torch.inf)
         more = torch.zeros_like(scores_tensor).scatter_add_(1, *added).gather(1, items)
         for gain, collector in zip(GAINS, self._each, strict=True):
             best, place = (without + gain * more).topk(n_ranked, dim=1)
-            ranked = items.gather(1, place)
-            collector.collect_ranked(best, ranked, scores_tensor.shape[1], positive_u, positive_i)
+            collector.collect_ranked(best, items.gather(1, place), n_items, *targets)
 
     def of_gains(self) -> Iterator[DataStruct]:
         """What was collected with each of `GAINS`."""
