@@ -104,7 +104,11 @@ def add_items(words: Sequence[str]) -> None:
     parser = CommandParser("add-items", "Writes the delta to a bundle that knows new items too; nothing is trained.")
     parser.add_argument("--bundle", required=True, type=Path, metavar="DIR", help="the bundle on the device")
     sessions = "sessions that new items have appeared in, a line each, items apart by blanks, oldest first"
-    parser.add_argument("--items", required=True, type=Path, metavar="FILE", help=sessions)
+    parser.add_argument("--items", type=Path, metavar="FILE", help=sessions)
+    said = "atomic file (.item) that says something of known and new items: words, categories, numbers"
+    parser.add_argument("--item_file", type=Path, metavar="FILE", help=said)
+    parser.add_argument("--item_field", default="item_id", metavar="NAME", help="its item column (default %(default)s)")
+    parser.add_argument("--fields", nargs="+", default=[], metavar="NAME", help="its columns that count (default: all)")
     parser.add_argument("--output", type=Path, default=Path("items.delta"), metavar="FILE", help="default: %(default)s")
     options = vars(parser.parse_args(words))
     header, new = add_items(**options)

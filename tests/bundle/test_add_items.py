@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from recbole_odrec.bundle import Recommender
-from recbole_odrec.bundle.add_items import cases, fitted, nearest, read_sessions
+from recbole_odrec.bundle.add_items import read_sessions
 from recbole_odrec.bundle.build import build_session_model
 from recbole_odrec.bundle.codes_model import CodesModel
 from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.bundle.manifest import read_manifest, write_manifest
 from recbole_odrec.bundle.onnx_session import open_session
+from recbole_odrec.bundle.placing import Told, cases, fitted, nearest
+from recbole_odrec.bundle.tokens import TokenTable, read_table
 from recbole_odrec.cli import main
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn import LastStateReadout, ProductCodesEmbedding, SelfAttentionEncoder
@@ -136,6 +138,33 @@ def test_a_new_item_gets_the_codes_next_to_what_known_items_say() -> None:
     assert codes.dtype == np.uint8
 
 
+class Plane:
+    """Items whose mean session is their row, of two columns, one codebook a column with entries a hundredth apart."""
+
+    books = np.stack([np.linspace(-1, 1, 201)[:, None]] * 2)
+    rows = np.concatenate([np.zeros((1, 2)), np.random.default_rng(0).uniform(-0.9, 0.9, (100, 2))])
+    of_new = np.array([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]])
+
+    def sessions(self, histories: list[list[int]]) -> np.ndarray:
+        return np.array([self.rows[history[0]] if history[0] <= 100 else self.of_new[0] for history in histories])
+
+
+def test_what_a_file_says_counts_like_the_sessions_it_is_worth_on_known_items() -> None:
+    """Told rows of known items are all wrong, or all right: new ones follow their sessions, or what is told."""
+    model, told_new = Plane(), np.array([[-0.5, 0.5], [np.nan, np.nan], [0.2, 0.3]])
+    of_known = [([item], item) for item in range(1, 101) for _ in range(3)]
+    of_new = [([101], 101), ([101], 101), ([101], 102)]  # the third has no session
+    found = {}
+    for name, known in (("wrong", -model.rows), ("right", model.rows)):
+        codes = fitted(model, of_new, of_known, 100, 3, Told(known, told_new))  # pyright: ignore[reportArgumentType]
+        found[name] = np.stack([model.books[column][codes[:, column], 0] for column in (0, 1)], 1)
+    np.testing.assert_allclose(found["wrong"], [[0.5, 0.5], [0.5, 0.5], [0.2, 0.3]], atol=0.02)
+    assert found["right"][0, 0] < -0.4  # two sessions against 64
+    np.testing.assert_allclose(found["right"][1:], [[0.5, 0.5], [0.2, 0.3]], atol=0.02)
+    alone = fitted(model, [], [], 100, 3, Told(model.rows, np.abs(told_new[[0, 0, 2]])))  # pyright: ignore[reportArgumentType]
+    assert alone.tolist() == [[150, 150], [150, 150], [120, 130]]
+
+
 # ---------------------------------------------------------------------- the command
 
 
@@ -160,6 +189,47 @@ def test_the_delta_makes_a_device_know_the_new_items_and_nothing_else_move(bundl
     assert all(scores[item] == score for item, score, _ in known if item in scores)  # no other score moves
 
 
+def test_an_item_file_alone_makes_new_items_known_with_their_titles(bundle: Path, tmp_path, capsys) -> None:
+    """Films of one class have rows that are alike: a new one of that class scores next to them."""
+    manifest = read_manifest(bundle)
+    bundle = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    (bundle / "titles.txt").write_text("".join(f"Film {item}\n" for item in range(1, manifest["n_items"] + 1)))
+    (bundle / "manifest.json").unlink()
+    write_manifest(bundle, manifest)
+    known = read_table(TokenTable, bundle, read_manifest(bundle), "items.txt")
+    model = CodesModel(bundle / "model.onnx", manifest["max_length"])
+    is_near = model.rows @ model.rows[5] > np.median(model.rows[1:] @ model.rows[5])
+    lines = [f"{known[item]}\tFilm {item}\t{'near' if is_near[item] else 'far'}" for item in range(1, len(known) + 1)]
+    lines += ["launched\tA  New Film\tnear", "silent\tOther\tfar", "mute\tNobody\t"]
+    Path("x.item").write_text("film:token\ttitle:token_seq\tclass:token\n" + "\n".join(lines) + "\n")
+    words = [f"--bundle={bundle}", "--item_file=x.item", "--item_field=film", "--output=new.delta", "--fields", "class"]
+    assert main(["add-items", *words]) == 0
+    assert capsys.readouterr().out.startswith("2 new items\n")  # of the third nothing is said
+    device = Path(shutil.copytree(bundle, tmp_path / "device" / "bundle"))
+    before = Recommender(device).recommend_ids([[5]], 20)
+    recommender = Recommender(device)
+    recommender.update("new.delta")
+    rows = CodesModel(device / "model.onnx", manifest["max_length"]).rows
+    near, far = (recommender.tokens.find(token) for token in ("launched", "silent"))
+    assert rows[near] @ rows[5] > rows[far] @ rows[5]
+    np.testing.assert_array_equal(rows[: len(known) + 1], model.rows)
+    assert (device / "titles.txt").read_text().splitlines()[-3:] == [f"Film {len(known)}", "A New Film", "Other"]
+    ids, scores = recommender.recommend_ids([[5]], 20)
+    is_old = ids[0] <= len(known)
+    np.testing.assert_array_equal(scores[0][is_old], before[1][0, : is_old.sum()])
+
+
+def test_no_file_at_all_and_an_item_file_without_news_are_one_line(bundle: Path, capsys) -> None:
+    assert main(["add-items", f"--bundle={bundle}"]) == 2
+    assert "no file says what is new: give sessions with --items" in capsys.readouterr().err
+    Path("x.item").write_text("item_id:token\tclass:token\n5\ta\n17\ta\n")
+    assert main(["add-items", f"--bundle={bundle}", "--item_file=x.item"]) == 2
+    told = capsys.readouterr().err
+    assert f"x.item: no item that {bundle} does not know beside one that it knows: nothing to add." in told
+    assert told.count("\n") == 1
+    assert not Path("items.delta").exists()
+
+
 def test_a_file_of_whole_sessions_is_read_too() -> None:
     Path("one.inter").write_text("session_id:token\titem_id_list:token_seq\n1\ta b\n2\tc\n")
     assert [*read_sessions(Path("one.inter"))] == [["a", "b"], ["c"]]
@@ -168,8 +238,8 @@ def test_a_file_of_whole_sessions_is_read_too() -> None:
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ("5 17\n", "has no item that BUNDLE does not know beside one that it knows: nothing to add."),
-        ("new\n", "has no item that BUNDLE does not know beside one that it knows: nothing to add."),
+        ("5 17\n", "sessions.txt: no item that BUNDLE does not know beside one that it knows: nothing to add."),
+        ("new\n", "sessions.txt: no item that BUNDLE does not know beside one that it knows: nothing to add."),
         ("5 new\n", "no known item follows another one in these sessions"),
         ("5 new\n\n", "sessions.txt, line 2: '', expected items of a session, apart by blanks."),
         ("user_id:token\titem_id:token\n1\t5\n", "names no list of items (:token_seq)"),
