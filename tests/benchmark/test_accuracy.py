@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import yaml
 from recbole.evaluator.metrics import NDCG
 
 from recbole_odrec.benchmark.accuracy.leaderboard import main_rows
-from recbole_odrec.benchmark.accuracy.meaning import OF_MACHINE, difference, meaning
+from recbole_odrec.benchmark.accuracy.meaning import DATA_KEYS, OF_MACHINE, difference, meaning
 from recbole_odrec.benchmark.accuracy.plots import _Point, _unequalled
 from recbole_odrec.benchmark.accuracy.ranks import (
     METRICS,
@@ -256,6 +257,8 @@ def test_users_with_their_last_items_left_out(small_data, capsys) -> None:
         assert run["stage"] == "selected on validation, tested once"
         assert run["data"] == {"items": 1265, "users": [120] * 3, "cases": [12_359, 120, 120]}
         assert run["valid"]["all"]["ndcg@10"] > 0
+        assert run["config"]["eval_args"]["split"] == {"LS": "valid_and_test"}
+        assert run["config"].keys() >= DATA_KEYS - {"alias_of_entity_id", "alias_of_relation_id"}
         assert run["test"]["all"]["ndcg@20"] == pytest.approx(
             case_values(unpack(run["test_ranks"]), "ndcg@20").mean(), abs=1e-6
         )
@@ -320,17 +323,72 @@ def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:
     ("values", "message"),
     [
         ({"title": "A", "modle": "ODRec"}, "unknown key `modle` (did you mean `model`?)."),
-        ({"title": "A"}, "a.yaml is not a row of `benchmark accuracy`"),
-        (
-            {"title": "A", "model": "ODRec", "teachers": [{"row": "b"}]},
-            "ml/a.yaml names the row `b`, which is not there",
-        ),
+        ({"title": "A"}, "a.yaml is not a row of `benchmark accuracy`: it lacks `model`, expected a word."),
+        ({"title": 3}, "a.yaml: title=3, expected a word."),
+        ({"place": "a"}, "a.yaml: place='a', expected a whole number from 0 to"),
+        ({"model": ["ODRec"]}, "a.yaml: model=['ODRec'], expected a word."),
+        ({"model": "ODRek"}, "a.yaml: no model named `ODRek` (did you mean `ODRec`?)."),
+        ({"is_bold": "yes!"}, "a.yaml: is_bold='yes!', expected True or False."),
+        ({"settings": None}, "a.yaml: settings=None, expected a dictionary of a run's keys and values."),
+        ({"settings": {"seed": 3}}, "a.yaml: settings hold seed, which each run of the row has of its own"),
+        ({"settings": {"epochs": "a"}}, "ml/a.yaml: epochs='a', expected a whole number"),
+        ({"teachers": "b"}, "a.yaml: teachers='b', expected a list of rows that teach"),
+        ({"teachers": [{"weight": 2}]}, "a.yaml is not a row of `benchmark accuracy`: it lacks `row`"),
+        ({"teachers": [{"row": "a", "weight": "x"}]}, "a.yaml: weight='x', expected a number above 0."),
+        ({"teachers": [{"row": "a", "seeds": 4}]}, "a.yaml: seeds=4, expected a whole number from 1 to 3."),
+        ({"teachers": [{"row": "a", "wait": 1}]}, "a.yaml: unknown key `wait` (did you mean `weight`?)."),
+        ({"teachers": [{"row": "b"}]}, "ml/a.yaml names the row `b`, which is not there"),
+        ({"teachers": [{"row": "a"}]}, "ml/a.yaml: the row `a` cannot teach"),  # it would wait for itself
+        ({"model": "SASRecTeacher", "teaches": "a"}, "ml/a.yaml: teaches='a', expected a row that has teachers."),
+        ({"model": "VSKNN", "teachers": [{"row": "c"}]}, "ml/a.yaml: teachers are those of a row with model ODRec"),
     ],
 )
 def test_a_file_that_is_no_row_is_one_line(values: dict, message: str, capsys) -> None:
-    write_row("a", **values)
+    write_row("c", title="C", model="SASRecTeacher")
+    write_row("a", **(values if "title" in values else {"title": "A", "model": "ODRec", **values}))
+    Path("dataset/ml").mkdir(parents=True)
     assert main(["benchmark", "accuracy", "--output", "out"]) == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(Path("out/accuracy").glob("ml/*"))
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"test_repeats": "AAAA"}, "(Error -3 while decompressing"),
+        ({"seed": "a"}, "(seed='a')"),
+        ({"row": "vstan"}, "(it is of beauty/vstan)"),
+        ({"config": None}, "(config=None)"),
+    ],
+)
+def test_a_broken_result_is_one_line(broken: dict, message: str, capsys) -> None:
+    """In the same words, whether its row is about to run or in a table."""
+    shutil.copytree(RESULTS / "accuracy" / "rows" / "beauty", "out/accuracy/rows/beauty")
+    Path("dataset/beauty").mkdir(parents=True)
+    path, words = Path("out/accuracy/beauty/vsknn.seed-1.json"), ["benchmark", "accuracy", "--output", "out"]
+    path.parent.mkdir()
+    path.write_text(json.dumps({**run_of(RESULTS / "accuracy" / "beauty", "vsknn", 1), **broken}))
+    for more in (["--rows", "vsknn"], ["--tables_only"]):
+        assert main([*words, *more]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"recbole_odrec: {path} is not a run of `benchmark accuracy` {message}")
+        assert said.endswith("; remove it to run it anew.\n")
+
+
+def test_a_run_on_other_data_is_none_of_its_row() -> None:
+    """Runs from before data keys were written down had the defaults; later ones say what they had."""
+    rows = ROWS["beauty"]
+    run = run_of(RESULTS / "accuracy" / "beauty", "vsknn", 1)
+    assert "eval_args" not in run["config"]
+    assert difference(rows["vsknn"], rows, run) == ""
+    few = {"vsknn": replace(rows["vsknn"], settings={"user_inter_num_interval": "[9,inf)"})}
+    with_few = difference(few["vsknn"], few, run)
+    assert with_few == "user_inter_num_interval of vsknn: '[0,inf)' then, '[9,inf)' now"
+    run["config"]["user_inter_num_interval"] = "[9,inf)"
+    assert difference(few["vsknn"], few, run) == ""
+    assert difference(rows["vsknn"], rows, run) == "user_inter_num_interval of vsknn: '[9,inf)' then, '[0,inf)' now"
 
 
 def test_data_of_another_split_is_refused(write_sessions, capsys) -> None:

@@ -61,8 +61,12 @@ def _chosen(asked: Namespace, rows: Mapping[str, Mapping[str, Row]]) -> list[Row
 
 
 def _run(asked: Namespace, chosen: Sequence[Row], rows: Mapping[str, Mapping[str, Row]], runs: Path) -> None:
+    from recbole_odrec.benchmark.accuracy.meaning import meaning
     from recbole_odrec.benchmark.accuracy.runs import Runner, plan_jobs
 
+    for row in chosen:  # a wrong setting is refused before hours are spent on the rows before
+        for name in (row.name, *row.names_of_teachers):
+            meaning(rows[row.dataset][name])
     for dataset, of_sessions in {row.dataset: row.of_sessions for row in chosen}.items():
         folder = Path(asked.data_path) / dataset
         if not folder.is_dir() and dataset != "ml-100k":  # that one comes with RecBole

@@ -9,20 +9,30 @@ says `is_default: true` and only in what the run differs from what the package d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from recbole_odrec.config.kinds import ANYTHING, FLAG, POSITIVE, TEXT, Rule, list_of, table, whole
 from recbole_odrec.config.properties import our_properties
+from recbole_odrec.config.reading import read_yaml
 from recbole_odrec.errors import UserError, did_you_mean
 from recbole_odrec.parts import NEIGHBOURS
-from recbole_odrec.registry import OUR_MODELS
+from recbole_odrec.registry import OUR_MODELS, model_class
 
 KINDS = ("RecBole", "counting", "teacher", "student")  # in the order of the tables
 TEACHER = "sasrec-teacher"  # the full teacher, which every student stands beside
 SEEDS = (1, 2, 3)
+
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(("title", "model", "teaches"), TEXT),
+    **dict.fromkeys(("is_bold", "is_aside", "is_default"), FLAG),
+    "place": whole(0),
+    "settings": table(ANYTHING, "of a run's keys and values"),
+    "teachers": list_of(table(ANYTHING, ""), "rows that teach, such as [{row: sasrec-teacher}]"),
+}
+_RULES_OF_TEACHER: dict[str, Rule] = {"row": TEXT, "weight": POSITIVE, "seeds": whole(1, len(SEEDS))}
+_OF_THE_RUN = {"seed", "teachers", "refit_epochs", "checkpoint_dir"}  # no row's: each of its runs has its own
 
 
 @dataclass(frozen=True)
@@ -101,11 +111,7 @@ def read_rows(folder: Path) -> dict[str, dict[str, Row]]:
     for row in sorted(rows, key=lambda row: (row.dataset, KINDS.index(row.kind), row.place, row.name)):
         found.setdefault(row.dataset, {})[row.name] = row
     for row in rows:
-        named = [*(teacher.row for teacher in row.teachers), *([row.teaches] if row.teaches else [])]
-        for name in named:
-            if name not in found[row.dataset]:
-                hint = did_you_mean(name, found[row.dataset])
-                raise UserError(f"{row.dataset}/{row.name}.yaml names the row `{name}`, which is not there{hint}.")
+        _check_names(row, found[row.dataset])
     return {dataset: _of_data(dataset, of_one) for dataset, of_one in found.items()}
 
 
@@ -117,13 +123,45 @@ def _of_data(dataset: str, rows: dict[str, Row]) -> dict[str, Row]:
 
 
 def _read_row(path: Path) -> Row:
-    keys = {entry.name for entry in fields(Row)} - {"name", "dataset", "of_sessions"}
+    values = read_yaml(path)
+    _check(path, values, _RULES, "title", "model", "place")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        unknown = sorted(values.keys() - keys)
-        if unknown:
-            raise UserError(f"{path}: unknown key `{unknown[0]}`{did_you_mean(unknown[0], keys)}.")
-        values["teachers"] = tuple(TeacherRow(**teacher) for teacher in values.get("teachers", ()))
-        return Row(path.stem, path.parent.name, **values)
-    except (OSError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not a row of `benchmark accuracy`: {' '.join(str(error).split())}.") from error
+        model_class(values["model"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    for teacher in values.get("teachers", ()):
+        _check(path, teacher, _RULES_OF_TEACHER, "row")
+    of_run = sorted(values.get("settings", {}).keys() & _OF_THE_RUN)
+    if of_run:
+        raise UserError(f"{path}: settings hold {of_run[0]}, which each run of the row has of its own: leave it out.")
+    values["teachers"] = tuple(TeacherRow(**teacher) for teacher in values.get("teachers", ()))
+    return Row(path.stem, path.parent.name, **values)
+
+
+def _check(path: Path, values: Mapping[str, Any], rules: Mapping[str, Rule], *needed: str) -> None:
+    for key, value in values.items():
+        if key not in rules:
+            raise UserError(f"{path}: unknown key `{key}`{did_you_mean(key, rules)}.")
+        if not rules[key].holds(value):
+            raise UserError(f"{path}: {key}={value!r}, expected {rules[key].expected}.")
+    for key in needed:
+        if key not in values:
+            what = f"is not a row of `benchmark accuracy`: it lacks `{key}`"
+            raise UserError(f"{path} {what}, expected {rules[key].expected}.")
+
+
+def _check_names(row: Row, others: Mapping[str, Row]) -> None:
+    """The rows that a row names are there, and teach; so no run waits for itself."""
+    where, taught_by = f"{row.dataset}/{row.name}.yaml", [teacher.row for teacher in row.teachers]
+    for name in [*taught_by, *([row.teaches] if row.teaches else [])]:
+        if name not in others:
+            raise UserError(f"{where} names the row `{name}`, which is not there{did_you_mean(name, others)}.")
+    for name in taught_by:
+        if others[name].kind == "student" or others[name].teaches:
+            raise UserError(f"{where}: the row `{name}` cannot teach, expected rows of one trained teacher each.")
+    if row.teachers and (row.kind != "student" or row.teaches):
+        raise UserError(
+            f"{where}: teachers are those of a row with model ODRec, and without `teaches`: leave them out."
+        )
+    if row.teaches and not others[row.teaches].teachers:
+        raise UserError(f"{where}: teaches={row.teaches!r}, expected a row that has teachers.")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from recbole_odrec.benchmark.accuracy.data import RunData, read_data
-from recbole_odrec.benchmark.accuracy.meaning import difference
+from recbole_odrec.benchmark.accuracy.meaning import data_keys, read_run
 from recbole_odrec.benchmark.accuracy.ranks import pack
 from recbole_odrec.benchmark.accuracy.rows import SEEDS, Row
 from recbole_odrec.benchmark.machine import machine
@@ -100,10 +100,8 @@ class Runner:
 
     def is_done(self, job: Job) -> bool:
         """Whether its file is there, of what the row means today."""
-        try:
-            return self.path(job).is_file() and not difference(job.row, self.rows[job.row.dataset], self._read(job))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{self.path(job)} is not a run of `benchmark accuracy` ({error}); remove it.") from error
+        path = self.path(job)
+        return path.exists() and not read_run(path, self.rows)[1]
 
     def carry_out(self, job: Job) -> dict[str, Any]:
         """Runs a job, after what it builds on, and writes its file; returns the content.
@@ -136,6 +134,7 @@ class Runner:
         resumes, tests = _is_begun(job, settings), not job.selects
         result = run(job.row.model, job.row.dataset, config_dict=settings, resume=resumes, tests=tests)
         config = {key: result["config"][key] for key in setting_names(job.row.model) if key in result["config"]}
+        config |= data_keys(job.row)
         if teachers:  # their files are places on this machine
             config["teachers"] = [
                 {"row": one.row.name, "seed": one.seed, "weight": weight, "config": self._read(one)["config"]}

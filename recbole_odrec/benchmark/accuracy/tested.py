@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_odrec.benchmark.accuracy.meaning import difference
+from recbole_odrec.benchmark.accuracy.meaning import read_run
 from recbole_odrec.benchmark.accuracy.ranks import Difference, case_values, half_width, paired_bootstrap, unpack
 from recbole_odrec.benchmark.accuracy.rows import Row
 from recbole_odrec.errors import UserError
@@ -72,16 +71,8 @@ def read_runs(rows: Mapping[str, Mapping[str, Row]], folder: Path) -> dict[str, 
     """
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for path in sorted(folder.glob("*/*.seed-*.json")):
-        try:
-            run = json.loads(path.read_text(encoding="utf-8"))
-            unpack(run["test_repeats"])  # what an earlier version wrote lacks it
-            row = rows.get(run["dataset"], {}).get(run["row"])
-            why = difference(row, rows[run["dataset"]], run) if row else ""
-            found.setdefault(run["dataset"], {}).setdefault(run["row"], []).append(run)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{path} is not a run of `benchmark accuracy` ({error}); remove it to run it anew."
-            ) from error
+        run, why = read_run(path, rows)
+        found.setdefault(run["dataset"], {}).setdefault(run["row"], []).append(run)
         if why:
             command = f"recbole-odrec benchmark accuracy --datasets {run['dataset']} --rows {run['row']}"
             raise UserError(f"{path} is no run of its row any more ({why}): `{command}` runs it anew.")
