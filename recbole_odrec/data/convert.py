@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -50,16 +50,21 @@ def split_by_time(
     return Split(*_cut(training, valid_share), test)
 
 
-def cut_sizes(n_sessions: int, valid_share: float, test_share: float) -> tuple[int, int, int]:
+def cut_sizes(n_sessions: int, valid_share: float, test_share: float, n_test: int = 0) -> tuple[int, int, int]:
     """How many of so many sessions in time order are training, validation and test sessions: see `split_by_time`.
+
+    Args:
+        n_sessions: all but the test sessions that are given.
+        valid_share, test_share: as there.
+        n_test: test sessions that are given; none of the others become some.
 
     Raises:
         UserError: as there.
     """
     _check_shares(valid_share, test_share)
-    n_test = _n_last(n_sessions, test_share)
-    n_valid = _n_last(n_sessions - n_test, valid_share)
-    return n_sessions - n_test - n_valid, n_valid, n_test
+    n_cut = 0 if n_test else _n_last(n_sessions, test_share)
+    n_valid = _n_last(n_sessions - n_cut, valid_share)
+    return n_sessions - n_cut - n_valid, n_valid, n_cut or n_test
 
 
 def _check_shares(valid_share: float, test_share: float) -> None:
@@ -133,24 +138,47 @@ def write_benchmark(
 
 
 def write_parquet(split: Split, folder: Path, name: str, show_progress: bool = False) -> Path:
-    """Writes `folder/name/name.parquet/`: the sessions of the three files as parts, items numbered as those have them.
+    """As `write_parquet_parts`, of sessions in memory."""
+    parts = [
+        Part(zip(one.sessions, one.given(), strict=True), len(one.sessions), one.n_given is not None) for one in split
+    ]
+    return write_parquet_parts(parts, folder, name, show_progress)
+
+
+class Part(NamedTuple):
+    """Sessions on their way to a file, each with how many of its items only serve as history.
+
+    Attributes:
+        sessions: gone through once.
+        n_sessions: how many.
+        has_given: whether histories are to be stored: elsewhere each is one item.
+    """
+
+    sessions: Iterable[tuple[Session, int]]
+    n_sessions: int
+    has_given: bool
+
+
+def write_parquet_parts(parts: Sequence[Part], folder: Path, name: str, show_progress: bool = False) -> Path:
+    """Writes `folder/name/name.parquet/`: training, validation and test part, a few thousand sessions in memory.
+
+    Items are numbered as the three text files have them.
 
     Args, Raises: as `write_benchmark`.
 
     Returns:
         The folder.
     """
-    target, ids = folder / name / f"{name}{SUFFIX}", {}
+    check_name(folder, name)
+    target, ids, hidden = folder / name / f"{name}{SUFFIX}", {}, None if show_progress else True
     with parquet_written(target) as writer:
-        for part, source in zip(PARTS, split, strict=True):
-            hidden = None if show_progress else True
-            sessions = iter(tqdm(source.sessions, desc=part, unit=" sessions", delay=2, disable=hidden))
-            given = iter(source.n_given or ())
+        for part, (found, total, has_given) in zip(PARTS, parts, strict=True):
+            sessions = iter(tqdm(found, desc=part, total=total, unit=" sessions", delay=2, disable=hidden))
             while chunk := list(islice(sessions, _CHUNK)):
-                tokens = [ids.setdefault(item, len(ids) + 1) for session in chunk for item in session]
-                lengths, n_given = list(map(len, chunk)), list(islice(given, len(chunk)))
+                tokens = [ids.setdefault(item, len(ids) + 1) for session, _ in chunk for item in session]
+                lengths, n_given = [len(session) for session, _ in chunk], [n for _, n in chunk]
                 arrays = [np.array(values, np.int32) for values in (tokens, lengths, n_given)]
-                writer.add(part, *(arrays if source.n_given else arrays[:2]))
+                writer.add(part, *(arrays if has_given else arrays[:2]))
         writer.finish(list(ids))
     return target
 

@@ -13,12 +13,11 @@ from recbole_odrec.data.convert import PARTS, Split, split_by_time, write_benchm
 from recbole_odrec.data.event_sessions import Shares, convert_events
 from recbole_odrec.data.event_tables import EventTable
 from recbole_odrec.data.parquet_manifest import MANIFEST
+from recbole_odrec.data.plain_text import plain_to_parquet, read_plain_cases, read_plain_sessions
 from recbole_odrec.data.session_sources import (
     SourceSessions,
     read_interactions,
     read_pickle,
-    read_plain_cases,
-    read_plain_sessions,
 )
 from recbole_odrec.errors import UserError
 
@@ -40,9 +39,12 @@ def convert(words: Sequence[str]) -> None:
 
 
 def _to_parquet(asked: Namespace, source: str) -> Path:
-    """Events are sorted on disk; sources of sessions fit in memory as they are published."""
-    if source != "inter":
+    """Events are sorted on disk, plain text goes through line by line; a pickle is whole once it is read."""
+    if source == "train_pickle":
         return write_parquet(_split(asked, source), asked.output, asked.name, asked.show_progress)
+    if source == "train_sessions":
+        files, shares = (asked.train_sessions, asked.test_prefixes), (asked.valid_share, asked.test_share)
+        return plain_to_parquet(*files, asked.output, asked.name, shares, asked.show_progress)
     table = EventTable.at(asked.inter, (asked.session_field, asked.item_field, asked.time_field))
     shares = Shares(asked.valid_share, asked.test_share)
     return convert_events(table, asked.output, asked.name, shares, asked.min_item_count, asked.show_progress)

@@ -1,4 +1,4 @@
-"""Sessions out of the files that papers publish: plain sessions and prefixes, an `.inter` table, pickles.
+"""Sessions out of the files that papers publish: an `.inter` table, pickles (plain text: `plain_text`).
 
 Every reader gives raw item tokens, sessions in time order. A published list of cases (history, next item) is written as
 whole sessions where cases follow from each other, which is only shorter: any set of cases is one of sessions.
@@ -20,7 +20,6 @@ from recbole_odrec.data.table_reader import (
     one_line,
     quoted,
     read_columns,
-    text_lines,
 )
 from recbole_odrec.errors import UserError
 
@@ -73,58 +72,18 @@ def check_token(token: str, where: str) -> str:
     return token
 
 
-# ---------------------------------------------------------------------- (a) plain text
-
-
-def read_plain_sessions(path: Path) -> SourceSessions:
-    """One session a line, items separated by blanks.
-
-    Raises:
-        UserError: file and line of a session of fewer than two items.
-    """
-    return SourceSessions([_items(path, number, line.replace("\t", " ")) for number, line in _some_lines(path)])
-
-
-def read_plain_cases(path: Path) -> SourceSessions:
-    """One case a line: the session so far, a tab, the next item.
-
-    Raises:
-        UserError: file and line of a malformed case.
-    """
-    cases = []
-    for number, line in _some_lines(path):
-        history, tab, target = line.partition("\t")
-        target = target.strip(" ")
-        if not tab or not target or " " in target or not history.strip(" "):
-            raise UserError(
-                f"{path}, line {number}: {quoted(line)}, expected items separated by blanks, a tab, one item."
-            )
-        cases.append(_items(path, number, f"{history} {target}"))
-    return join_cases(cases)
-
-
-def _some_lines(path: Path) -> Iterator[tuple[int, str]]:
-    number = 0
-    for number, line in text_lines(path):
-        yield number, line
-    if not number:
-        raise UserError(f"{path}: no session in it.")
-
-
-def _items(path: Path, number: int, text: str) -> Session:
-    items = tuple(check_token(item, f"{path}, line {number}") for item in text.split(" ") if item)
-    if len(items) < 2:
-        raise UserError(
-            f"{path}, line {number}: {quoted(text)}, expected a session of at least two items separated by blanks."
-        )
-    return items
-
-
 # ---------------------------------------------------------------------- cases as sessions
 
 
 def join_cases(cases: Iterable[Session]) -> SourceSessions:
-    """Sessions that expand to exactly these cases.
+    """Sessions that expand to exactly these cases, as `joined_cases` has them."""
+    found = [*joined_cases(cases)]
+    n_given = [n for _, n in found]
+    return SourceSessions([session for session, _ in found], None if set(n_given) == {1} else n_given)
+
+
+def joined_cases(cases: Iterable[Session]) -> Iterator[tuple[Session, int]]:
+    """Sessions, each with how many of its items only serve as history, that expand to exactly these cases.
 
     A case goes to the session before it where it is that session's next prefix, longest first (as SR-GNN and its
     successors store them) or shortest first; else it begins a session, whose shorter prefixes are no cases.
@@ -132,24 +91,24 @@ def join_cases(cases: Iterable[Session]) -> SourceSessions:
     Args:
         cases: history and next item, as one tuple each.
     """
-    sessions: list[Session] = []
-    n_given: list[int] = []
-    step = 0  # of the lengths of the cases joined last: -1, 1; 0 for a first case
+    step = n_given = 0  # step: of the lengths of the cases joined last: -1, 1; 0 for a first case
+    session: Session = ()
     before: Session = ()
     for case in cases:
         if step <= 0 and before and case == before[:-1]:
-            n_given[-1], step = n_given[-1] - 1, -1
+            n_given, step = n_given - 1, -1
         elif step >= 0 and before and case[:-1] == before:
-            sessions[-1], step = case, 1
+            session, step = case, 1
         else:
-            sessions.append(case)
-            n_given.append(len(case) - 1)
-            step = 0
+            if session:
+                yield session, n_given
+            session, n_given, step = case, len(case) - 1, 0
         before = case
-    return SourceSessions(sessions, None if set(n_given) == {1} else n_given)
+    if session:
+        yield session, n_given
 
 
-# ---------------------------------------------------------------------- (b) a table of interactions
+# ---------------------------------------------------------------------- (a) a table of interactions
 
 
 def read_interactions(path: Path, session: str, item: str, time: str, min_item_count: int = 1) -> SourceSessions:
@@ -181,7 +140,7 @@ def read_interactions(path: Path, session: str, item: str, time: str, min_item_c
     return SourceSessions(kept)
 
 
-# ---------------------------------------------------------------------- (c) pickles of SR-GNN and its successors
+# ---------------------------------------------------------------------- (b) pickles of SR-GNN and its successors
 
 
 class _PlainUnpickler(pickle.Unpickler):

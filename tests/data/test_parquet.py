@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from conftest import SMALL, film_sessions
 from recbole_odrec import run
 from recbole_odrec.cli import main
 from recbole_odrec.config import make_config
+from recbole_odrec.data.convert import split_by_time, write_parquet
 from recbole_odrec.data.head_tail import head_items, training_counts
 from recbole_odrec.data.parquet_manifest import read_manifest
+from recbole_odrec.data.plain_text import read_plain_cases, read_plain_sessions
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader
 from recbole_odrec.trainer.resumable import ResumableTrainer
@@ -343,3 +346,31 @@ def test_without_pyarrow_the_extra_is_named(both: Path, capsys, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     assert main(["--model=SASRecTeacher", "--dataset=ml", "--data_path=arrow"]) == 2
     assert "Parquet needs pyarrow: pip install 'recbole_odrec[parquet]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--test_prefixes", "test.txt"], ["--test_share", "0.2"]])
+def test_plain_text_goes_through_line_by_line_and_gives_the_folder_of_memory(
+    sources: Path, tmp_path: Path, words: list[str]
+) -> None:
+    shutil.copytree(sources, tmp_path, dirs_exist_ok=True)
+    assert convert("--name", "ml", "--train_sessions", "train.txt", *words, "--format", "parquet") == 0
+    has_test = words[0] == "--test_prefixes"
+    test, test_share = (read_plain_cases(Path("test.txt")), 0.1) if has_test else (None, 0.2)
+    split = split_by_time(read_plain_sessions(Path("train.txt")), test, 0.1, test_share)
+    folder, held = Path("dataset/ml/ml.parquet"), write_parquet(split, Path("held"), "ml")
+    assert [file.name for file in sorted(folder.iterdir())] == [file.name for file in sorted(held.iterdir())]
+    for file in held.iterdir():
+        assert file.read_bytes() == (folder / file.name).read_bytes(), file.name
+
+
+def test_plain_text_takes_no_more_memory_where_there_is_more_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recbole_odrec.data.convert._CHUNK", 100)
+    peaks = []
+    for n_sessions in (1000, 10_000):
+        lines = (f"{n % 50} {(n + 1) % 50} {(n + 7) % 50}" for n in range(n_sessions))
+        Path("train.txt").write_text("\n".join(lines) + "\n")
+        tracemalloc.start()
+        assert convert("--name", "ml", "--train_sessions", "train.txt", "--format", "parquet") == 0
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 500_000  # 9,000 sessions in memory take 2 MB

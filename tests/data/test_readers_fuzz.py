@@ -13,9 +13,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recbole_odrec.data.plain_text import read_plain_cases, read_plain_sessions
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.session_file import read_sessions
-from recbole_odrec.data.session_sources import read_pickle, read_plain_cases, read_plain_sessions
+from recbole_odrec.data.session_sources import read_pickle
 from recbole_odrec.errors import UserError
 
 bounded = settings(
