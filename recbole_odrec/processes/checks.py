@@ -21,20 +21,23 @@ def take_device(config: Any) -> None:
     """Gives each process of a machine a GPU of its own, in the order of `gpu_id` or of those that are visible.
 
     Raises:
-        UserError: there are not as many, or one is asked for twice.
+        UserError: there are not as many, or one is asked for twice, or one that is not there.
     """
     if n_processes() == 1 or config["device"].type != "cuda":
         return
     n_here, number = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
     found = torch.cuda.device_count()
     given = str(config["gpu_id"]).split(",") if "gpu_id" in config.external_config_dict else []
+    given = [gpu.strip() for gpu in given]
     asked = given or [str(gpu) for gpu in range(found)]
     if len(set(asked)) < len(asked):
         raise UserError(f"gpu_id={config['gpu_id']} asks for a GPU twice: each process needs one of its own.")
-    if len(asked) < n_here or not all(gpu.strip().isdecimal() and int(gpu) < found for gpu in asked):
+    if absent := [gpu for gpu in asked if not gpu.isdecimal() or int(gpu) >= found]:
+        raise UserError(f"gpu_id={config['gpu_id']}: there is no GPU {absent[0]!r}, expected some of 0 to {found - 1}.")
+    if len(asked) < n_here:
         raise UserError(
-            f"{n_here} processes on this machine and {min(found, len(asked))} GPUs for them: a GPU would be asked for "
-            f"twice; give --nproc-per-node={min(found, len(asked))}, or --gpu_id= to train on processors."
+            f"{n_here} processes on this machine and {len(asked)} GPUs for them: a GPU would be asked for "
+            f"twice; give --nproc-per-node={len(asked)}, or --gpu_id= to train on processors."
         )
     torch.cuda.set_device(int(asked[number]))
 
