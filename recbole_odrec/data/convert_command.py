@@ -1,4 +1,4 @@
-"""`recbole-odrec convert`: published session data into RecBole's session benchmark files, or a Parquet folder."""
+"""`recbole-odrec convert`: published data into RecBole's session benchmark files, a Parquet folder or a table."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ from recbole_odrec.data.session_sources import (
     read_interactions,
     read_pickle,
 )
+from recbole_odrec.data.user_lines import write_user_table
 from recbole_odrec.errors import UserError
 
 
 def convert(words: Sequence[str]) -> None:
-    """Reads one source, writes three files or a folder, prints what is in them."""
+    """Reads one source, writes three files, a folder or a table, prints what is in them."""
     asked = _parser().parse_args(words)
     source = _source(asked)
+    if source == "users":
+        users, items, interactions, path = write_user_table(asked.users, asked.output, asked.name)
+        sys.stdout.write(f"{users:,} users, {items:,} items, {interactions:,} interactions, {path}\n")
+        return
     if asked.format == "parquet":
         folder = _to_parquet(asked, source)
         counts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -55,7 +60,7 @@ def _split(asked: Namespace, source: str) -> Split:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser("convert", "Published session data into RecBole's session benchmark files.")
+    parser = CommandParser("convert", "Published data into RecBole's session benchmark files, or a table of users.")
     parser.add_argument("--name", required=True, help="name of the data set: --dataset=NAME afterwards")
     parser.add_argument("--output", type=Path, default=Path("dataset"), help="folder for NAME/, --data_path afterwards")
     plain = parser.add_argument_group("plain text, .gz or not")
@@ -75,6 +80,8 @@ def _parser() -> CommandParser:
     table.add_argument("--item_field", default="item_id")
     table.add_argument("--time_field", default="timestamp")
     table.add_argument("--min_item_count", type=int, default=1, help="leave rarer items out (default: %(default)s)")
+    users = parser.add_argument_group("users whose last two items are left out: written as a table, NAME.inter")
+    users.add_argument("--users", type=Path, help="a line a user, .gz or not: the user, then its items, oldest first")
     shares = parser.add_argument_group("split")
     shares.add_argument("--valid_share", type=float, default=0.1, help="of the training sessions, the last ones")
     shares.add_argument("--test_share", type=float, default=0.1, help="of all sessions, where no test file is given")
@@ -88,9 +95,11 @@ def _parser() -> CommandParser:
 
 
 # Options that belong to some sources alone, and which; another source would ignore them without a word.
+_OF_SESSIONS = ("train_sessions", "train_pickle", "inter")
 _BELONG = {
     "test_prefixes": ("train_sessions",),
     "test_pickle": ("train_pickle",),
+    **dict.fromkeys(("valid_share", "test_share", "expand", "format"), _OF_SESSIONS),
     **dict.fromkeys(("session_field", "item_field", "time_field", "min_item_count"), ("inter",)),
 }
 
@@ -108,10 +117,11 @@ def _refuse_ignored(asked: Namespace, source: str) -> None:
 
 def _source(asked: Namespace) -> str:
     """The one source that was given."""
-    given = [name for name in ("train_sessions", "train_pickle", "inter") if getattr(asked, name)]
+    given = [name for name in (*_OF_SESSIONS, "users") if getattr(asked, name)]
     if len(given) != 1:
         raise UserError(
-            f"{len(given)} sources given, expected one of --train_sessions FILE, --train_pickle FILE, --inter FILE."
+            f"{len(given)} sources given, expected one of --train_sessions FILE, --train_pickle FILE, --inter FILE, "
+            "--users FILE."
         )
     if asked.max_length is not None and (not asked.expand or asked.max_length < 1):
         raise UserError(f"--max_length {asked.max_length}, expected a number from 1, together with --expand.")
