@@ -24,10 +24,11 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec recommend --bundle BUNDLE ITEM [ITEM ...]
        recbole-odrec delta OLD_BUNDLE NEW_BUNDLE --output FILE
        recbole-odrec recommend --bundle OLD_BUNDLE --update FILE
-       recbole-odrec add-items --bundle BUNDLE --items SESSIONS [--output FILE]
+       recbole-odrec add-items --bundle BUNDLE [--items SESSIONS] [--item_file FILE] [--output FILE]
        recbole-odrec withdraw --bundle BUNDLE --output NEW_BUNDLE ITEM [ITEM ...]
        recbole-odrec demo --bundle BUNDLE [--export FOLDER | --export-module FOLDER]
-       recbole-odrec benchmark accuracy|train|data|interactions|device|bounds|user-state|updates|scale|browser [--help]
+       recbole-odrec benchmark accuracy|train|data|interactions|device|shipping|bounds|user-state|updates|new-items|scale|
+                               browser [--help]
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
   --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
@@ -147,6 +148,7 @@ _BENCHMARKS = {
     "data": ("data_memory", ""),
     "interactions": ("interactions", "parquet"),
     "device": ("device_command", "bundle"),
+    "shipping": ("shipping", "browser"),
     "bounds": ("bounds", "bundle"),
     "updates": ("updates", "bundle"),
     "new-items": ("new_items", "bundle"),

@@ -23,6 +23,7 @@ from typing import Any
 from recbole_odrec.benchmark.device_bundles import write_random_bundle
 from recbole_odrec.benchmark.device_report import markdown, plot
 from recbole_odrec.benchmark.machine import machine
+from recbole_odrec.benchmark.page_cache import dropped
 from recbole_odrec.bundle.precision import Precision
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_json, write_text
@@ -107,15 +108,19 @@ class _Contestant:
             "model_bytes": files["model.onnx"],
             "bundle_bytes": sum(files.values()),
         }
-        self.turns: list[dict[str, float]] = []
+        self.turns: list[dict[str, Any]] = []
 
     def take_turn(self, seconds: float) -> None:
-        """One start and one run, each in a fresh process."""
-        self.turns.append({k: v for mode in ("start", "run") for k, v in self._worker(mode, seconds).items()})
+        """One start whose files are not in memory, one whose are, and one run, each in a fresh process."""
+        is_cold = dropped(self.bundle.iterdir())
+        cold = self._worker("start", seconds)["first_answer_s"] if is_cold else None
+        turn = {k: v for mode in ("start", "run") for k, v in self._worker(mode, seconds).items()}
+        self.turns.append({**turn, "cold_answer_s": cold})
 
     def row(self) -> dict[str, Any]:
-        """Facts, and the median of each measurement."""
-        return {**self.facts, **{key: median(turn[key] for turn in self.turns) for key in self.turns[0]}}
+        """Facts, and the median of each measurement; None where one could not be taken."""
+        taken = {key: [turn[key] for turn in self.turns if turn[key] is not None] for key in self.turns[0]}
+        return {**self.facts, **{key: median(of_one) if of_one else None for key, of_one in taken.items()}}
 
     def _worker(self, mode: str, seconds: float) -> dict[str, float]:
         worker = [sys.executable, "-m", "recbole_odrec.benchmark.device_worker"]

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from recbole_odrec.benchmark.device_bundles import N_CODES, N_FOLLOWERS
 
 _COLORS = {"student fp32": "#4c78a8", "student int8": "#54a24b", "codes int8": "#b279a2", "teacher fp32": "#e45756"}
-_PANELS = (("p50_ms", "latency p50, ms", 1.0), ("peak_bytes", "peak memory above the runtime, MB", 1e-6))
+# What stands across and upwards, and their units.
+_PANELS = (
+    ("n_items", "p50_ms", "latency p50, ms, against items", 1.0, 1.0),
+    ("n_items", "peak_bytes", "peak memory above the runtime, MB, against items", 1.0, 1e-6),
+    ("model_bytes", "p50_ms", "latency p50, ms, against MB of the model file", 1e-6, 1.0),
+)
 
 
 def markdown(result: dict[str, Any]) -> str:
     """One row a measurement, then the ratios teacher / student of the same run."""
     header = [
         *("items", "model", "model file", "folder", "p50 ms", "p95 ms", "resident MB", "peak MB"),
-        *("with tokens: p50 ms", "resident MB", "start s"),
+        *("with tokens: p50 ms", "resident MB", "start s", "cold s"),
     ]
     lines = [header, ["---"] * len(header)]
     for row in result["rows"]:
@@ -29,6 +35,7 @@ def markdown(result: dict[str, Any]) -> str:
                 f"{row['tokens_p50_ms']:.3g}",
                 f"{row['tokens_resident_bytes'] / 1e6:.1f}",
                 f"{row['first_answer_s']:.2f}",
+                "" if row.get("cold_answer_s") is None else f"{row['cold_answer_s']:.2f}",
             ]
         )
     ratios = [["items", "teacher fp32 /", "model file", "folder", "p50", "p95", "resident", "peak"], ["---"] * 8]
@@ -51,12 +58,16 @@ def markdown(result: dict[str, Any]) -> str:
             "",
             *_table(ratios),
             "",
+            "![latency and memory against items, latency against the model's bytes](device.svg)",
+            "",
             "- model file: all weights and the graph; folder: item tokens and manifest too (the same for both models).",
             "- resident, peak: memory above a process that has served the same graph with 60 items and D = 16:",
             "  resident after the last call, peak the most at any time, loading included.",
             "- with tokens: raw item tokens in and out, their table included (the same for both models).",
             "- every number is the median of a model's turns, each in fresh processes; models of one size take turns.",
-            "- start: a fresh process, from its first import to its first answer, files verified.",
+            "- start: a fresh process, from its first import to its first answer, files verified. Cold: the same with",
+            "  the bundle's files out of the system's page cache; Python, NumPy and ONNX Runtime are in it, and the",
+            "  disk may have a cache of its own. Empty where it was not measured.",
             "- Where a teacher is missing its table alone is over 2 GB (10 million items: 5 GB).",
             "",
         ]
@@ -64,43 +75,58 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def plot(result: dict[str, Any]) -> str:
-    """SVG: a panel for latency and one for memory, logarithmic, a line a model."""
+    """SVG: latency and memory against items, latency against bytes; a panel each, logarithmic, a line a model."""
     width, height, left, top = 380, 300, 60, 40
-    sizes = sorted({row["n_items"] for row in result["rows"]})
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * width + 20} {height + 60}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {len(_PANELS) * (width + 20)} {height + 60}" '
         'font-family="sans-serif" font-size="12">',
         '<rect width="100%" height="100%" fill="white"/>',
     ]
-    for number, (key, title, unit) in enumerate(_PANELS):
-        values = [max(row[key] * unit, 1e-3) for row in result["rows"]]
-        low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    for number, (across, upwards, title, *units) in enumerate(_PANELS):
+        points = {name: [] for name in _COLORS}
+        for row in result["rows"]:
+            points[_name(row)].append((row[across] * units[0], max(row[upwards] * units[1], 1e-3)))
+        xs, ys = zip(*(point for of_one in points.values() for point in of_one), strict=True)
+        x_ticks = sorted(set(xs)) if across == "n_items" else _powers(xs)
+        y_ticks = _powers(ys)
         x0, x1 = number * (width + 20) + left, number * (width + 20) + width - 20
-        span = math.log10(sizes[-1] / sizes[0]) or 1
 
-        def at(n_items: int, value: float, frame: tuple = (x0, x1, span, low, high)) -> tuple[float, float]:
-            x0, x1, span, low, high = frame
-            x = x0 + (x1 - x0) * math.log10(n_items / sizes[0]) / span
-            return round(x, 1), round(height - (height - top) * (math.log10(value) - low) / max(high - low, 1), 1)
+        def at(x: float, y: float, frame: tuple = (x0, x1, x_ticks, y_ticks)) -> tuple[float, float]:
+            x0, x1, x_ticks, y_ticks = frame
+            shares = [
+                math.log10(value / ticks[0]) / (math.log10(ticks[-1] / ticks[0]) or 1)
+                for value, ticks in ((x, x_ticks), (y, y_ticks))
+            ]
+            return round(x0 + (x1 - x0) * shares[0], 1), round(height - (height - top) * shares[1], 1)
 
         parts.append(f'<text x="{x0}" y="{top - 18}" font-weight="bold">{title}</text>')
-        for power in range(low, high + 1):
-            _, y = at(sizes[0], 10.0**power)
+        for tick in y_ticks:
+            _, y = at(x_ticks[0], tick)
             parts.append(f'<line x1="{x0}" y1="{y}" x2="{x1}" y2="{y}" stroke="#ddd"/>')
-            parts.append(f'<text x="{x0 - 6}" y="{y + 4}" text-anchor="end">{10.0**power:g}</text>')
-        for n_items in sizes:
-            x, _ = at(n_items, 10.0**low)
-            parts.append(f'<text x="{x}" y="{height + 18}" text-anchor="middle">{n_items:,}</text>')
-        for name, color in _COLORS.items():
-            points = [at(r["n_items"], max(r[key] * unit, 1e-3)) for r in result["rows"] if _name(r) == name]
-            line = " ".join(f"{x},{y}" for x, y in points)
-            parts.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"/>')
-            parts += [f'<circle cx="{x}" cy="{y}" r="3.5" fill="{color}"/>' for x, y in points]
+            parts.append(f'<text x="{x0 - 6}" y="{y + 4}" text-anchor="end">{tick:g}</text>')
+        for tick in x_ticks:
+            x, _ = at(tick, y_ticks[0])
+            parts.append(f'<text x="{x}" y="{height + 18}" text-anchor="middle">{_grouped(tick)}</text>')
+        for name, of_one in points.items():
+            places = [at(*point) for point in of_one]
+            line = " ".join(f"{x},{y}" for x, y in places)
+            parts.append(f'<polyline points="{line}" fill="none" stroke="{_COLORS[name]}" stroke-width="2"/>')
+            parts += [f'<circle cx="{x}" cy="{y}" r="3.5" fill="{_COLORS[name]}"/>' for x, y in places]
     for number, (name, color) in enumerate(_COLORS.items()):
         x = left + 150 * number
         parts.append(f'<rect x="{x}" y="{height + 36}" width="12" height="12" fill="{color}"/>')
         parts.append(f'<text x="{x + 18}" y="{height + 46}">{name}</text>')
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _powers(values: Sequence[float]) -> list[float]:
+    """Powers of ten around the values, two at least."""
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    return [10.0**power for power in range(low, max(high, low + 1) + 1)]
+
+
+def _grouped(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1 else f"{number:g}"
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from recbole_odrec.arguments import CommandParser
 from recbole_odrec.benchmark.machine import machine
 from recbole_odrec.bundle import Recommender
+from recbole_odrec.bundle.add_items import read_sessions
 from recbole_odrec.bundle.delta_maker import write_delta
 from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.errors import UserError
@@ -62,11 +63,7 @@ def command(words: Sequence[str]) -> None:
 
 def read(path: Path, newest: int, occurrences: int) -> list[list[str]]:
     """The newest sessions of a file, of items that occur often enough in them."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()[-newest:]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}): give a file with a session a line.") from error
-    sessions = [line.split() for line in lines]
+    sessions = [*read_sessions(path)][-newest:]
     items, counts = np.unique([item for session in sessions for item in session], return_counts=True)
     kept = set(items[counts >= occurrences].tolist())
     sessions = [[item for item in session if item in kept] for session in sessions]
@@ -147,8 +144,8 @@ def trained(
     return place
 
 
-def answered(bundle: Path, sessions: Sequence[list[str]]) -> tuple[list[str], np.ndarray]:
-    """Every case's target and what it adds to NDCG@20.
+def answered(bundle: Path, sessions: Sequence[list[str]], exclude_seen: bool = False) -> tuple[list[str], np.ndarray]:
+    """Every case's target and what it adds to NDCG@20, items of its session left out of the answers where asked for.
 
     A target that a bundle does not know is missed, and so is a case of a history that it does not know at all.
     """
@@ -161,7 +158,7 @@ def answered(bundle: Path, sessions: Sequence[list[str]]) -> tuple[list[str], np
     asked = [place for place, (history, target, _) in enumerate(cases) if target and history]
     for start in range(0, len(asked), _AT_ONCE):
         part = asked[start : start + _AT_ONCE]
-        found, _ = recommender.recommend_ids([cases[place][0] for place in part], _K)
+        found, _ = recommender.recommend_ids([cases[place][0] for place in part], _K, exclude_seen)
         hits = found == np.array([cases[place][1] for place in part])[:, None]
         gains[part] = (hits / np.log2(np.arange(2, _K + 2))).sum(1)
     return [item for _, _, item in cases], gains

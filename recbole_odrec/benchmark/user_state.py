@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ def command(words: Sequence[str]) -> None:
     sessions = "where sessions end, one for each checkpoint: 30m, 6h, 1d or a number of items"
     parser.add_argument("--sessions", action="append", required=True, metavar="RULE", help=sessions)
     parser.add_argument("--data_path", metavar="FOLDER", help="holds the data sets' folders, if they have moved")
+    made = "the command that made the checkpoints, for the page"
+    parser.add_argument("--made_by", action="append", default=[], metavar="COMMAND", help=made)
     parser.add_argument("--output", type=Path, default=Path("results/user-state.json"))
     asked = parser.parse_args(words)
     if len(asked.checkpoint) != len(asked.sessions):
@@ -48,9 +51,11 @@ def command(words: Sequence[str]) -> None:
     rows = []
     for path, rule in zip(asked.checkpoint, asked.sessions, strict=True):
         rows += measured(Path(path), rule, asked.data_path)
-    told = " ".join(["recbole-odrec", "benchmark", "user-state", *words])
-    write_json(asked.output, {"command": told, "machine": machine(), "versions": versions(), "rows": rows})
-    write_text(asked.output.with_suffix(".md"), f"{markdown(rows)}\n`{told}`\n")
+    words = [word for word in words if not word.startswith("--made_by=")]
+    commands = [*asked.made_by, shlex.join(["recbole-odrec", "benchmark", "user-state", *words])]
+    result = {"commands": commands, "machine": machine(), "versions": versions(), "rows": rows}
+    write_json(asked.output, result)
+    write_text(asked.output.with_suffix(".md"), "\n".join([markdown(rows), "```bash", *commands, "```", ""]))
     sys.stdout.write(f"{markdown(rows)}{asked.output}\n")
 
 

@@ -33,10 +33,12 @@ class Told(NamedTuple):
     Attributes:
         of_known: [n_items + 1, D], each by what is said of the other known items.
         of_new: [n, D].
+        length: of a known item's row, in the mean.
     """
 
     of_known: np.ndarray
     of_new: np.ndarray
+    length: float
 
 
 def cases(
@@ -77,9 +79,8 @@ def told_by(facts: Mapping[str, Facts], known: TokenTable, rows: np.ndarray, new
     items = np.array([*described], dtype=int)
     items = items[:: -(-len(items) // _MOST_DESCRIBED) or 1]
     ridge = FactsRidge([described[item] for item in items.tolist()], rows[items])
-    length = np.linalg.norm(rows[items], axis=1).mean()
     of_known = np.full(rows.shape, np.nan)
-    of_known[items] = _as_long(ridge.left_out, length)
+    of_known[items] = ridge.left_out
     have = {*new}
     new += [
         token
@@ -87,9 +88,9 @@ def told_by(facts: Mapping[str, Facts], known: TokenTable, rows: np.ndarray, new
         if not item and token not in have and ridge.knows(facts[token])
     ]
     said = [facts.get(token, {}) for token in new]
-    of_new = _as_long(ridge.rows_of(said), length)
+    of_new = ridge.rows_of(said)
     of_new[[not ridge.knows(of_one) for of_one in said]] = np.nan
-    return Told(of_known, of_new)
+    return Told(of_known, of_new, float(np.linalg.norm(rows[items], axis=1).mean()))
 
 
 def fitted(
@@ -106,7 +107,7 @@ def fitted(
         UserError: no case of a known item.
     """
     if told is not None and not of_new:
-        return nearest(told.of_new, model.books)
+        return nearest(_as_long(told.of_new, told.length), model.books)
     if not of_known:
         raise UserError("no known item follows another one in these sessions: give those of some days, as they were.")
     means, counts = _means(*_encoded(model, of_new), n_items + 1, n_new)
@@ -125,9 +126,13 @@ def fitted(
         shown = _so_many(places, np.random.default_rng(0).choice(counts[counts > 0], n_items + 1))
         of_few, few = _means(encoded[shown], places[shown], 0, n_items + 1)
         is_both = (few > 0) & ~np.isnan(told.of_known[:, 0])
-        parts = of_few[is_both] @ turn, few[is_both], told.of_known[is_both]
-        errors = [((_mixed(*parts, worth) - model.rows[is_both]) ** 2).sum() for worth in _WORTHS]
-        rows = _mixed(rows, counts, told.of_new, _WORTHS[int(np.argmin(errors))])
+        by_few, by_told, right = of_few[is_both] @ turn, told.of_known[is_both], model.rows[is_both]
+        shares = [_share(few[is_both], worth) for worth in _WORTHS]
+        errors = [((share * by_told + (1 - share) * by_few - right) ** 2).sum() for share in shares]
+        share = _share(counts, _WORTHS[int(np.argmin(errors))])
+        length = share * told.length + (1 - share) * np.linalg.norm(rows, axis=1, keepdims=True)
+        mixed = _as_long(share * told.of_new + (1 - share) * rows, length)
+        rows = np.where(np.isnan(told.of_new), rows, mixed)
     return nearest(rows, model.books)
 
 
@@ -154,14 +159,13 @@ def _so_many(items: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return order[rank < wanted[items[order]]]
 
 
-def _mixed(rows: np.ndarray, counts: np.ndarray, told: np.ndarray, worth: float) -> np.ndarray:
-    """Rows of sessions, [n, D], drawn towards what facts tell, [n, D], which counts like so many sessions."""
-    share = np.where(counts > 0, worth / np.maximum(worth + counts, 1), 1.0)[:, None]
-    return np.where(np.isnan(told), rows, share * told + (1 - share) * rows)
+def _share(counts: np.ndarray, worth: float) -> np.ndarray:
+    """Of facts that are worth so many sessions, beside these [n]: [n, 1]."""
+    return np.where(counts > 0, worth / np.maximum(worth + counts, 1), 1.0)[:, None]
 
 
-def _as_long(rows: np.ndarray, length: float) -> np.ndarray:
-    """A ridge draws rows towards their mean; items are found by direction, and a short row by nobody."""
+def _as_long(rows: np.ndarray, length: np.ndarray | float) -> np.ndarray:
+    """A ridge draws rows towards their mean, and a short row is found by nobody: by facts alone a direction counts."""
     return rows * (length / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
 

@@ -15,9 +15,23 @@ from recbole_odrec.cli import main
 
 def test_rows_are_means_over_groups_of_users(odrec_run, capsys) -> None:
     path = odrec_run["phases"]["student"]["checkpoint"]
-    assert main(["benchmark", "user-state", f"--checkpoint={path}", "--sessions=30m", "--output=r/state.json"]) == 0
+    assert (
+        main(
+            [
+                "benchmark",
+                "user-state",
+                f"--checkpoint={path}",
+                "--sessions=30m",
+                "--made_by=train it",
+                "--output=r/state.json",
+            ]
+        )
+        == 0
+    )
     result = json.loads(Path("r/state.json").read_text())
-    assert Path("r/state.md").read_text() == f"{markdown(result['rows'])}\n`{result['command']}`\n"
+    trained, measured = result["commands"]
+    assert (trained, measured.split("--")[0]) == ("train it", "recbole-odrec benchmark user-state ")
+    assert Path("r/state.md").read_text() == f"{markdown(result['rows'])}\n```bash\n{trained}\n{measured}\n```\n"
     assert capsys.readouterr().out == f"{markdown(result['rows'])}r/state.json\n"
     regular, any_past, new = result["rows"]
     source = load_source(Path(path), in_seconds=True)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import pytest
+
 from recbole_odrec.benchmark.device import benchmark_device
 from recbole_odrec.benchmark.device_report import markdown, plot
+from recbole_odrec.benchmark.page_cache import dropped
 from recbole_odrec.cli import main
 
 
@@ -23,6 +27,7 @@ def test_a_small_run_end_to_end() -> None:
         assert row["calls"] >= 50
         assert row["peak_bytes"] >= row["resident_bytes"] - 65536  # both are read off a moment apart
         assert 0 < row["start_s"] < row["first_answer_s"]
+        assert row["cold_answer_s"] is None or row["cold_answer_s"] > 0  # None on a file system in memory
         assert row["bundle_bytes"] > row["model_bytes"] > 0
     student, small, _codes, teacher = (row["model_bytes"] for row in result["rows"])
     assert small < student < teacher + 100_000  # 300 items: the encoder is nearly all of each
@@ -48,7 +53,36 @@ def test_ratios_are_teacher_over_student_of_the_same_size() -> None:
     assert "5,000" not in ratios  # no teacher to compare with
     drawing = ET.fromstring(plot(result))
     circles = [element for element in drawing.iter() if element.tag.endswith("circle")]
-    assert len(circles) == 2 * len(rows)
+    assert len(circles) == 3 * len(rows)
+    across = [float(circle.get("cx", "")) for circle in circles[-4:]]  # students of 2 and 4 bytes, codes of 3, teacher
+    assert across[0] < across[2] < across[1] < across[3]
+
+
+def test_the_page_has_the_cold_start_where_it_was_measured() -> None:
+    rows = [
+        {**made_up_row("student", "int8", 1000, 2.0), "cold_answer_s": 0.5},
+        made_up_row("student", "int8", 5000, 4.0),
+    ]
+    page = markdown({"rows": rows, "machine": {"processor": "P"}, "versions": {"onnxruntime": "1"}})
+    assert [line.split(" | ")[-1] for line in page.splitlines() if line.startswith(("| 1,000", "| 5,000"))] == [
+        "0.50 |",
+        " |",
+    ]
+    assert "](device.svg)" in page
+
+
+def test_files_leave_the_page_cache(tmp_path: Path) -> None:
+    """Where the file system can say it: what was read a moment ago is not in memory, until it is read again."""
+    path, empty = tmp_path / "file", tmp_path / "empty"
+    path.write_bytes(b"x" * 100_000)
+    empty.touch()
+    if not dropped([path, empty]):
+        pytest.skip("files of this folder live in memory")
+    with path.open("rb") as file:
+        with pytest.raises(BlockingIOError):
+            os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
+        file.read()
+        assert os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT) == 1
 
 
 def test_a_wrong_name_or_size_is_one_line(capsys) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import recbole
 
 from recbole_odrec.benchmark import new_items, updates
 from recbole_odrec.bundle import Recommender
@@ -61,12 +62,49 @@ def test_updates_over_time(quick, capsys) -> None:
     assert main(["benchmark", "updates", *words, "--base=2"]) == 2
 
 
-def test_new_items_without_training(quick, monkeypatch) -> None:
+def test_new_items_without_training(quick, monkeypatch, capsys) -> None:
     monkeypatch.setattr(new_items, "_SEEN", (5,))
     monkeypatch.setattr(new_items, "_OFTEN", 15)
-    assert main(["benchmark", "new-items", "--sessions=films.txt", "--items=10", "--output=out/new-items.json"]) == 0
-    before, after = json.loads(Path("out/new-items.json").read_text())["rows"]
+    output = Path("out/new-items.json")
+    words = ["benchmark", "new-items", "--sessions=films.txt", "--items=10", f"--output={output}"]
+    assert main(words) == 0
+    (run,) = json.loads(output.read_text())["runs"]
+    before, after = run["rows"]
     assert (before["recall@20 of new"], before["sessions seen"], after["sessions seen"]) == (0, 0, 5)
     assert before["new cases"] == after["new cases"] > 5
     assert 500 < after["bytes"] < 10_000
-    assert "| 5 | " in Path("out/new-items.md").read_text()
+    assert "| 5 | sessions | " in output.with_suffix(".md").read_text()
+
+    Path("films.txt").rename("films-2.txt")  # other data: the first rows stay
+    words[2] = "--sessions=films-2.txt"
+    films = Path(str(recbole.__file__)).parent / "dataset_example" / "ml-100k" / "ml-100k.item"
+    assert main([*words, f"--item_file={films}", "--exclude_seen"]) == 0
+    first, second = json.loads(output.read_text())["runs"]
+    assert first == run
+    assert [(row["sessions seen"], row["by"]) for row in second["rows"]] == [
+        *(
+            (0, ""),
+            (0, "mean row"),
+            (0, "item file"),
+            (5, "item file and sessions"),
+            (5, "sessions"),
+        )
+    ]
+    page = output.with_suffix(".md").read_text()
+    assert page.index("## films\n") < page.index("## films-2\n") < page.index("| 0 | mean row | ")
+    output.write_text("[]")
+    assert main(words) == 2
+    assert "out/new-items.json holds no runs of this command" in capsys.readouterr().err
+
+
+def test_the_first_sessions_of_new_items_leave_out_those_that_have_had_theirs() -> None:
+    past = [["a", "x"], ["b"], ["a", "c"], ["x", "y"], ["y"]]
+    assert new_items.first_sessions(past, {"x", "y"}, 1) == [["a", "x"], ["x", "y"]]
+    assert new_items.first_sessions(past, {"x", "y"}, 2) == [["a", "x"], ["x", "y"], ["y"]]
+
+
+def test_what_was_seen_can_be_left_out_of_answers(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updates, "_K", 10)
+    answer = [item for item, _, _ in Recommender(tiny_bundle).recommend(["5", "17"], k=10, exclude_seen=True)]
+    _, gains = updates.answered(tiny_bundle, [["5", "17", answer[0]], ["5", "17", "5"]], exclude_seen=True)
+    assert (gains[1], gains[3]) == (1, 0)

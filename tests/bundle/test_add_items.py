@@ -156,13 +156,15 @@ def test_what_a_file_says_counts_like_the_sessions_it_is_worth_on_known_items() 
     of_new = [([101], 101), ([101], 101), ([101], 102)]  # the third has no session
     found = {}
     for name, known in (("wrong", -model.rows), ("right", model.rows)):
-        codes = fitted(model, of_new, of_known, 100, 3, Told(known, told_new))  # pyright: ignore[reportArgumentType]
+        codes = fitted(model, of_new, of_known, 100, 3, Told(known, told_new, np.sqrt(0.5)))  # pyright: ignore[reportArgumentType]
         found[name] = np.stack([model.books[column][codes[:, column], 0] for column in (0, 1)], 1)
-    np.testing.assert_allclose(found["wrong"], [[0.5, 0.5], [0.5, 0.5], [0.2, 0.3]], atol=0.02)
+    alone = np.array([0.2, 0.3]) * np.sqrt(0.5) / np.hypot(0.2, 0.3)  # no session: as long as known rows are
+    np.testing.assert_allclose(found["wrong"], [[0.5, 0.5], [0.5, 0.5], alone], atol=0.02)
     assert found["right"][0, 0] < -0.4  # two sessions against 64
-    np.testing.assert_allclose(found["right"][1:], [[0.5, 0.5], [0.2, 0.3]], atol=0.02)
-    alone = fitted(model, [], [], 100, 3, Told(model.rows, np.abs(told_new[[0, 0, 2]])))  # pyright: ignore[reportArgumentType]
-    assert alone.tolist() == [[150, 150], [150, 150], [120, 130]]
+    np.testing.assert_allclose(np.hypot(*found["right"][0]), np.sqrt(0.5), atol=0.02)  # both are as long
+    np.testing.assert_allclose(found["right"][1:], [[0.5, 0.5], alone], atol=0.02)
+    codes = fitted(model, [], [], 100, 3, Told(model.rows, np.full((3, 2), 0.1), np.sqrt(0.5)))  # pyright: ignore[reportArgumentType]
+    assert codes.tolist() == [[150, 150]] * 3
 
 
 # ---------------------------------------------------------------------- the command
