@@ -27,8 +27,8 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec add-items --bundle BUNDLE [--items SESSIONS] [--item_file FILE] [--output FILE]
        recbole-odrec withdraw --bundle BUNDLE --output NEW_BUNDLE ITEM [ITEM ...]
        recbole-odrec demo --bundle BUNDLE [--export FOLDER | --export-module FOLDER]
-       recbole-odrec benchmark accuracy|train|data|interactions|device|shipping|bounds|user-state|updates|new-items|scale|
-                               browser [--help]
+       recbole-odrec benchmark accuracy|train|data|interactions|device|shipping|bounds|user-state|updates|new-items|
+                               scale|browser [--help]
 
   --model=ODRec            ODRec, SASRecTeacher, GRU4RecTeacher, or any RecBole model
   --dataset=ml-100k        ml-100k comes with RecBole; others are folders of atomic files below --data_path
