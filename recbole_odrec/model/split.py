@@ -18,13 +18,14 @@ _WHOLE = {"rec.meanrank", "rec.score", "data.label"}  # what a metric may need t
 _SHARE = 0.5  # of a process's free memory that a whole table may take
 
 
-def decide_split(config: Config, n_items: int, trains: bool = True) -> str | None:
+def decide_split(config: Config, n_items: int, trains: bool = True, is_followed: bool = False) -> str | None:
     """Puts True or False into `split_table`, the same in all processes; the reason where rows are split, or should be.
 
     Args:
         config: of a model with a dense table.
         n_items: N.
         trains: whether it trains the table, or teaches by one that is given.
+        is_followed: whether a student then trains a table that begins with this one, beside it.
 
     Raises:
         UserError: asked to split what cannot be.
@@ -37,6 +38,8 @@ def decide_split(config: Config, n_items: int, trains: bool = True) -> str | Non
     if problem and asked is True:
         raise UserError(f"split_table=True, and {problem}: leave one of them out.")
     n_bytes = _BYTES + 4 * bool(config["average_decay"]) if trains else _FROZEN_BYTES
+    if is_followed:
+        n_bytes = max(n_bytes, _BYTES + _FROZEN_BYTES)
     need = n_bytes * n_items * config["hidden_size"]
     here = 1 if config["device"].type == "cuda" else int(os.environ["LOCAL_WORLD_SIZE"])
     free = min(gathered(free_bytes(config["device"]) // here))
@@ -45,7 +48,7 @@ def decide_split(config: Config, n_items: int, trains: bool = True) -> str | Non
     if problem:
         return f"False, although the item table takes {need / 1e9:.2g} GB of {free / 1e9:.2g} that are free: {problem}."
     config["split_table"] = True
-    state = "with gradient and Adam's state " if trains else ""
+    state = "with gradient and Adam's state " if trains or is_followed else ""
     return (
         f"rows of the item table are split over {n_processes()} processes: {state}it takes {need / 1e9:.2g} GB, "
         f"of {free / 1e9:.2g} GB that are free for each{' (asked for)' if asked is True else ''}."

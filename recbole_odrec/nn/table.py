@@ -29,6 +29,7 @@ class ItemTable(nn.Module, ABC):
 
     Settings: ClassVar[type]
     columns: slice | None = None  # those that this process scores, where rows are split over several
+    splits_companion: ClassVar[bool] = False  # whether `companion` may be of some of the rows, with `bounds`
 
     def __init__(self, n_items: int, embedding_dim: int) -> None:
         super().__init__()
@@ -122,11 +123,10 @@ class ItemTable(nn.Module, ABC):
 
     def scores(self, query: Tensor) -> Tensor:
         """Inner products of each query with every item, in the order of ids: [B, D] -> [B, N]."""
-        every_item = torch.arange(self.n_items, device=query.device)
         scores = self.raw_scores(query)
         if self.zero_item is not None:
             scores = scores.index_fill(1, torch.tensor([self.zero_item], device=query.device), 0)
-        return scores.index_select(1, self.columns_of(every_item))
+        return scores.index_select(1, self.columns_of(torch.arange(self.n_items, device=query.device)))
 
     def to_matrix(self) -> Tensor:
         """The full table [N, D]: for tests and small tables, never needed to train or to score."""
@@ -197,8 +197,8 @@ class ItemTable(nn.Module, ABC):
         """Becomes the table nearest to a matrix [N, D] for `fit_`, without gradients; False from one that cannot."""
         return False
 
-    def companion(self, vectors: Tensor) -> nn.Parameter | None:
-        """Something to train along with the table and throw away afterwards, made of a teacher's rows [N, D]."""
+    def companion(self, vectors: Tensor, bounds: Sequence[int] | None = None) -> nn.Parameter | None:
+        """To train along and throw away: made of a teacher's rows [N, D], or of this process's [n, D] with `bounds`."""
         return None
 
     def after_step(self, step: int) -> None:

@@ -23,7 +23,8 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_zip, json_plain, write_atomically
 from recbole_odrec.nn.tables.split import own_rows
 from recbole_odrec.parsing import VOLATILE
-from recbole_odrec.processes.group import first_gives
+from recbole_odrec.processes.from_first import kept_at_first
+from recbole_odrec.processes.group import agreed, first_gives
 
 FORMAT = "recbole_odrec checkpoint 1"
 
@@ -38,15 +39,19 @@ def exists(path: Path) -> bool:
     return first_gives(path.is_file)
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, in_parts: bool = False) -> dict[str, Any]:
     """Loads a checkpoint onto the CPU; one flipped bit of it would be another network.
 
     Of several processes, the first one reads the file and gives it to the others, which may be on other machines.
 
+    Args:
+        in_parts: of several processes, matrices with a row an item stay with the first (`AtFirst`), until what takes
+            them (`load_weights`, `own_rows`, `own_optimizer`) asks for all of one, or for this process's rows.
+
     Raises:
         UserError: the file is missing, damaged anywhere, or not one of ours.
     """
-    return first_gives(lambda: _load(path))
+    return first_gives(lambda: kept_at_first(_load(path)) if in_parts else _load(path))
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -72,13 +77,13 @@ _KINDS_OF_TRAINING = {
 }
 
 
-def load_model(path: Path) -> dict[str, Any]:
+def load_model(path: Path, in_parts: bool = False) -> dict[str, Any]:
     """As `load`, of a checkpoint that holds a trained model.
 
     Raises:
         UserError: as `load`, or what the file says of its model is missing or of another type.
     """
-    state = load(path)
+    state = load(path, in_parts)
     _check_kinds(path, state, _KINDS)
     _check_kinds(path, state["config"], _KINDS_OF_CONFIG)
     return state
@@ -104,15 +109,15 @@ def packed_tokens(dataset: Dataset) -> Tensor:
 
 
 def load_training(path: Path) -> tuple[Path, dict[str, Any]]:
-    """As `load_model`, of the checkpoint from which training goes on: the file, or the last.pth beside a best.pth.
+    """As `load_model`, in parts, of the checkpoint from which training goes on: the file, or its best.pth's last.pth.
 
     Raises:
         UserError: as `load_model`.
     """
     last = path.with_name("last.pth")
-    if "training" not in load(path) and exists(last):
+    if not first_gives(lambda: "training" in _load(path)) and exists(last):
         path = last  # a script has RecBole's `saved_model_file`: the best
-    state = load_model(path)
+    state = load_model(path, in_parts=True)
     _check_kinds(path, state, _KINDS_OF_TRAINING)
     return path, state
 
@@ -136,6 +141,12 @@ def load_weights(model: Any, weights: Mapping[str, Any], path: Path, n_items: in
     if n_items is not None and n_items != model.n_items:
         raise UserError(f"{path} says that it is of {n_items} items, and this data has {model.n_items}.")
     weights = own_rows(model, weights)
+    with agreed():  # of a matrix whose rows are split, one process may find what others do not have
+        _check_weights(model, weights, path)
+    model.load_state_dict(dict(weights))
+
+
+def _check_weights(model: Any, weights: Mapping[str, Any], path: Path) -> None:
     arrays = getattr(model, "arrays", ())
     for name, own in model.state_dict().items():
         is_any = name in arrays and isinstance(weights.get(name), Tensor) and weights[name].dim() == 1
@@ -152,7 +163,6 @@ def load_weights(model: Any, weights: Mapping[str, Any], path: Path, n_items: in
         raise UserError(f"{path} is of another model: this one has no weight `{others[0]}`.")
     if arrays and (problem := model.check_arrays(weights)):
         raise UserError(f"{path} is damaged: {problem}.")
-    model.load_state_dict(dict(weights))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from torch import Tensor, nn
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.model.odrec import ODRec
+from recbole_odrec.nn import ItemTable
+from recbole_odrec.nn.tables.split import own_rows
 from recbole_odrec.parsing import parse
+from recbole_odrec.processes.from_first import own_part
+from recbole_odrec.processes.rows import whole_in_first
 from recbole_odrec.settings import DistillationConfig
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.objectives import Pair, Step, active_objectives, needs_teacher
@@ -54,6 +59,7 @@ class DistillationTrainer(ResumableTrainer):
         self.distillation = parse(DistillationConfig, config)
         self.teacher: nn.Module | None = None
         self.latent: nn.Parameter | None = None  # what the item table has trained along with it
+        self._latent_bounds: Sequence[int] | None = None  # where its rows are split
         self._active = active_objectives(config)
         self.update = StudentUpdate(config, model) if config["update_from"] else None
         if self.update is not None:
@@ -81,8 +87,21 @@ class DistillationTrainer(ResumableTrainer):
         if first.gives_embeddings:
             if starts:
                 start_from_teacher(self.model, first, copy_weights=self.distillation.init_from_teacher)
-            self.latent = self.model.item_table.companion(first.item_table.to_matrix())
+            self.latent = self._companion(self.model.item_table, first.item_table)
         self._assemble()
+
+    def _companion(self, table: ItemTable, theirs: ItemTable) -> nn.Parameter | None:
+        """What trains along with the table, its rows split as the teacher's are if it does with that."""
+        if table.splits_companion and theirs.columns is not None:
+            own: Any = theirs.frozen()
+            self._latent_bounds = own.bounds
+            return table.companion(own.weight, own.bounds)
+        is_none = type(table).companion is ItemTable.companion  # then nobody needs all rows
+        return None if is_none else table.companion(theirs.to_matrix())
+
+    def _split(self) -> dict[int, Sequence[int]]:
+        latent, bounds = self.latent, self._latent_bounds
+        return super()._split() | ({} if latent is None or bounds is None else {latent.data_ptr(): bounds})
 
     def _assemble(self) -> None:
         """Objectives and the optimizer of all that trains, which is thrown away afterwards but for the student."""
@@ -155,7 +174,8 @@ class DistillationTrainer(ResumableTrainer):
     def _training_state(self) -> dict[str, Any]:
         state = {**super()._training_state(), "objectives": self.objectives.state_dict()}
         if self.latent is not None:
-            state["latent"] = self.latent.detach()
+            rows, bounds = self.latent.detach(), self._latent_bounds
+            state["latent"] = rows if bounds is None else whole_in_first(rows, bounds)
         return state
 
     def _load_training_state(self, state: dict[str, Any]) -> None:
@@ -168,7 +188,7 @@ class DistillationTrainer(ResumableTrainer):
                 "(its best.pth can still be evaluated and exported)."
             )
         super()._load_training_state(state)
-        self.objectives.load_state_dict(objectives)
+        self.objectives.load_state_dict(own_rows(self.objectives, objectives))
         if self.latent is not None:
-            self.latent.data.copy_(state["latent"])
+            self.latent.data.copy_(own_part(state["latent"], self._latent_bounds))
         vars(self.pair).pop("teacher_table", None)  # the item order is part of the state

@@ -61,7 +61,7 @@ def choose_gain(trainer: Any, valid_data: Any, show_progress: bool = False) -> N
         if n_worse == 2:
             break
     model.followers.gain.fill_(best)
-    state = checkpoint.load(trainer.best_file)
+    state = checkpoint.load(trainer.best_file, in_parts=True)
     checkpoint.save(trainer.best_file, {**state, "state_dict": whole_rows(model)})
     reason = (
         f"{best:g}, chosen on validation: {trainer.valid_metric} {float(without):.4f} without followers, "

@@ -186,12 +186,12 @@ class ResumableTrainer(SharedTrainer):
 
     def _training_state(self) -> dict[str, Any]:
         """State beside the model's that training needs; subclasses add theirs."""
-        state = {"optimizer": whole_optimizer(self.model, self.optimizer), "state_dict": whole_rows(self.model)}
+        state = {"optimizer": whole_optimizer(self.optimizer, self._split()), "state_dict": whole_rows(self.model)}
         return state if self.average is None else {**state, "average": whole_rows(self.average)}
 
     def _load_training_state(self, state: dict[str, Any]) -> None:
         checkpoint.load_weights(self.model, state["state_dict"], self.last_file)
-        self.optimizer.load_state_dict(own_optimizer(self.model, self.optimizer, state["optimizer"]))
+        self.optimizer.load_state_dict(own_optimizer(self.optimizer, self._split(), state["optimizer"]))
         if self.average is not None:
             self.average.load_state_dict(own_rows(self.average, state["average"]))
 
@@ -238,7 +238,7 @@ class ResumableTrainer(SharedTrainer):
     def load_best(self, model_file: str | Path | None = None) -> None:
         """Puts the best epoch's weights into the model."""
         path = Path(model_file or self.best_file)
-        checkpoint.load_weights(self.model, checkpoint.load_model(path)["state_dict"], path)
+        checkpoint.load_weights(self.model, checkpoint.load_model(path, in_parts=True)["state_dict"], path)
 
     def evaluate(
         self, eval_data: Any, load_best_model: bool = True, model_file: str | None = None, show_progress: bool = False

@@ -70,8 +70,12 @@ class SharedTrainer(Trainer):
 
     def _alike(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Those that all processes have alike: not the rows of a table that are one process's."""
-        own = {table.weight.data_ptr() for table in split_tables(self.model).values()}
-        return [tensor for tensor in tensors if tensor.data_ptr() not in own]
+        split = self._split()
+        return [tensor for tensor in tensors if tensor.data_ptr() not in split]
+
+    def _split(self) -> dict[int, Sequence[int]]:
+        """Of what trains, bounds of that of which each process has some rows, by where it lies."""
+        return {table.weight.data_ptr(): table.bounds for table in split_tables(self.model).values()}
 
     def loss(self, interaction: Interaction) -> Tensor:
         """The model's own loss, a mean over cases; of a share, its part of the batch's."""

@@ -6,10 +6,13 @@ import logging
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.odrec import ODRec
+from recbole_odrec.processes.group import first_gives, n_processes
+from recbole_odrec.processes.rows import whole_in_first
+from recbole_odrec.trainer.checkpoint import rng_state, set_rng_state
 
 
 def check_start(student: ODRec, teacher: Any, name: str, copy_weights: bool) -> None:
@@ -36,21 +39,36 @@ def start_from_teacher(student: ODRec, teacher: Any, copy_weights: bool) -> None
     """Lets the item table learn from the teacher's where its items stand, and copies what of the teacher fits.
 
     The item table starts from the teacher's (`ItemTable.fit_`) where the dimensions agree; encoder, read-out and repeat
-    scores are copied where every shape agrees. What does not fit keeps its random start, and the log says so.
+    scores are copied where every shape agrees. What does not fit keeps its random start, and the log says so. Of
+    several processes, the first one works the table out and gives it to the others; of a teacher whose rows are split,
+    it alone has all of them meanwhile.
 
     Args:
         student: changed in place.
         teacher: with `item_table` and, for the encoder, the same kind of network.
         copy_weights: fit the table and copy the encoder.
     """
-    log, table = logging.getLogger(), student.item_table
-    vectors = teacher.item_table.to_matrix()
-    table.arrange_(vectors)
+    log, table, theirs = logging.getLogger(), student.item_table, teacher.item_table
+    if theirs.columns is None:
+        vectors = theirs.to_matrix()
+    else:
+        own = theirs.frozen()
+        vectors = whole_in_first(own.weight, own.bounds).to(own.weight.device)
+    width = vectors.shape[1]
+
+    def learnt() -> tuple[float | None, dict[str, Tensor], dict[str, Any]]:
+        table.arrange_(vectors)
+        kept = table.fit_(vectors) if copy_weights and width == table.embedding_dim else None
+        return kept, {name: values.cpu() for name, values in table.state_dict().items()}, rng_state()
+
+    kept, state, random = first_gives(learnt)
+    if n_processes() > 1:
+        table.load_state_dict(state)
+        set_rng_state(random)  # a table of one's own may have drawn
     if not copy_weights:
         return
-    kept = table.fit_(vectors) if vectors.shape[1] == table.embedding_dim else None
     if kept is None:
-        log.warning(f"student: its item table of {table.embedding_dim} columns does not start from {vectors.shape[1]}")
+        log.warning(f"student: its item table of {table.embedding_dim} columns does not start from {width}")
     else:
         log.info(f"student: its item table starts with {kept:.0%} of the teacher's")
     for part in ("encoder", "readout", "repeat"):

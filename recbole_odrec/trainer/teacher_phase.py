@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from shutil import copyfileobj
+from typing import Any, Literal
 
 from recbole.config import Config
 from recbole.data.dataloader import TrainDataLoader
@@ -174,9 +175,9 @@ def _loaded(
     trainer.optimizer.zero_grad()
     trainer.optimizer.state.clear()  # with gradients and the average, four times as much as the weights
     trainer.average = None
-    state = checkpoint.load_model(best_file)
+    state = checkpoint.load_model(best_file, in_parts=True)
     last = best_file.with_name("last.pth")
-    history = checkpoint.load(last) if checkpoint.exists(last) else {}
+    history = checkpoint.load(last, in_parts=True) if checkpoint.exists(last) else {}
     if items is not None:
         model = trainer.model
         stored = {"model": state["model"], "items": state["items"]}
@@ -205,9 +206,5 @@ def _key(phase_config: Config, train_data: Any) -> str:
 def _publish(trainer: ResumableTrainer, folder: Path) -> None:
     """Copies both checkpoints into the cache, the one that marks the entry as complete last."""
     for file in (trainer.last_file, trainer.best_file):
-        content = file.read_bytes()
-        write_atomically(folder / file.name, partial(_write, content))
-
-
-def _write(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
+        with file.open("rb") as content:
+            write_atomically(folder / file.name, partial(copyfileobj, content))

@@ -19,7 +19,8 @@ from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.session_recommender import SessionRecommender
 from recbole_odrec.model.split import decide_split
 from recbole_odrec.neighbours import NeighbourModel
-from recbole_odrec.nn.kinds import KINDS
+from recbole_odrec.nn.kinds import KINDS, network_part
+from recbole_odrec.parsing import parse
 from recbole_odrec.processes.group import n_processes
 from recbole_odrec.registry import model_class
 from recbole_odrec.trainer import checkpoint
@@ -55,13 +56,13 @@ def plan_teachers(config: Config, train_data: Any) -> list[TeacherPlan]:
     Raises:
         UserError: a teacher that cannot serve, or a checkpoint that is missing, corrupt or of another item set.
     """
-    plans = []
+    plans, is_followed = [], _is_followed(config)
     for number, (entry, phase_config) in enumerate(zip(config["teachers"], teacher_configs(config), strict=True)):
         file, state = Path(entry["checkpoint"]) if phase_config is None else None, {}
         if file is not None:
-            state = checkpoint.load_model(file)
+            state = checkpoint.load_model(file, in_parts=True)
             phase_config = _config_of_checkpoint(config, file, state, train_data, entry.get("parts", []))
-        model = _build(phase_config, train_data, trains=file is None)
+        model = _build(phase_config, train_data, file is None, is_followed)
         if file is not None:
             checkpoint.load_weights(model, state["state_dict"], file, state["n_items"])
         phase = f"teacher-{number + 1}" if number else "teacher"
@@ -74,12 +75,18 @@ def start_of_plans(config: Config, plans: Sequence[TeacherPlan]) -> int:
     return start_of(config["starts_from"], [{"model": plan.config["model"]} for plan in plans])
 
 
-def _build(phase_config: Config, train_data: Any, trains: bool) -> Any:
+def _is_followed(config: Config) -> bool:
+    """Whether the student's table has one train along that begins with the teacher's."""
+    table: Any = network_part("table", config, {})
+    return table.splits_companion and bool(getattr(parse(table.Settings, config), "move_codes_every", 0))
+
+
+def _build(phase_config: Config, train_data: Any, trains: bool, is_followed: bool) -> Any:
     """The untrained model; a RecBole model is tried as a teacher before any time is spent on it."""
     kind = model_class(phase_config["model"])
     reason = None
     if getattr(kind, "fixed_parts", {}).get("table") == "dense":
-        reason = decide_split(phase_config, int(train_data._dataset.item_num), trains)
+        reason = decide_split(phase_config, int(train_data._dataset.item_num), trains, is_followed)
     init_seed(phase_config["seed"], phase_config["reproducibility"])
     try:
         model = kind(phase_config, train_data._dataset).to(phase_config["device"])

@@ -37,6 +37,14 @@ def test_auto_splits_what_takes_more_than_half_of_a_processs_memory(two, small_c
     assert (reason or "").startswith("rows of the item table are split over 2 processes: ") is is_split
 
 
+@pytest.mark.parametrize(("trains", "is_followed", "n_bytes"), [(True, True, 24), (False, False, 8), (False, True, 24)])
+def test_what_codes_follow_counts_beside_the_teachers_table(two, small_config, trains, is_followed, n_bytes) -> None:
+    config = small_config("SASRecTeacher", average_decay=0.9)  # 20 bytes a number while it trains
+    most = 250_000 // (16 * n_bytes)
+    assert decide_split(config, most, trains, is_followed) is None
+    assert decide_split(small_config("SASRecTeacher", average_decay=0.9), most + 1, trains, is_followed)
+
+
 def test_one_process_has_whole_tables(small_config) -> None:
     config = small_config("SASRecTeacher", split_table=True)
     assert decide_split(config, 10**9) is None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from recbole_odrec.cli import main
 from recbole_odrec.data import window_loader
 from recbole_odrec.data.window_loader import NEXT_ITEMS, Windows
 from recbole_odrec.processes import shares
@@ -40,6 +41,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "SASRec": ("SASRecTeacher", {"n_heads": 2, "normalize_items": True, "table_dropout_prob": 0.1}),
     "GRU": ("GRU4RecTeacher", {"exclude_seen": True}),
     "split": ("GRU4RecTeacher", {"exclude_seen": True, "split_table": True, "n_followers": 2}),
+    "streamed": ("SASRecTeacher", {"dataset": "clicks", "shuffle_buffer": 3000, "train_batch_size": 2048}),
 }
 STEPS = [
     ("ODRec", {"compression_rate": 2, "contrastive_weight": 0.5, "session_jump_prob": 0.2}),
@@ -48,6 +50,14 @@ STEPS = [
 ]
 TAUGHT: list[tuple[str, dict[str, Any]]] = [
     ("ODRec", {**CODES, "teacher": "GRU4RecTeacher", "temperature": 2.0, "move_codes_every": 1}),
+    (
+        "ODRec",
+        {
+            **{**CODES, "teacher": "GRU4RecTeacher", "kd_weight": 0, "move_codes_every": 1, "score_memory": 1e-3},
+            **{"predictive_weight": 0.1, "contrastive_weight": 0.5},
+        },
+    ),
+    ("ODRec", {**CODES, "teacher": "GRU4RecTeacher", "kd_weight": 0, "move_codes_every": 1, "sampled_items": 200}),
     (
         "ODRec",
         {
@@ -78,13 +88,26 @@ KILLED = {**KEYS, "split_table": True, "epochs": 3, "compression_rate": 2, "chec
 
 
 @pytest.fixture(scope="session")
-def one_process(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+def data(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with `ml-small`, and with its users as sessions of a Parquet folder, `clicks`, of many row groups."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "ml-small").symlink_to(small_data / "ml-small")
+    table = ["--inter", str(small_data / "ml-small" / "ml-small.inter"), "--session_field", "user_id"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recbole_odrec.data.parquet_writer.GROUP_ITEMS", 500)
+        assert main(["convert", "--format", "parquet", "--name", "clicks", "--output", str(folder), *table]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def one_process(data: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """Results of one process, and the file of a teacher that several are given."""
-    folder = tmp_path_factory.mktemp("one")
+    folder, found = tmp_path_factory.mktemp("one"), {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        values = {**KEYS, "data_path": str(small_data), "checkpoint_dir": str(folder / "saved")}
-        found = {name: run(model, "ml-small", config_dict={**values, **keys}) for name, (model, keys) in RUNS.items()}
+        values = {**KEYS, "data_path": str(data), "checkpoint_dir": str(folder / "saved")}
+        for name, (model, keys) in RUNS.items():
+            found[name] = run(model, keys.get("dataset", "ml-small"), config_dict={**values, **keys})
         teacher = {"teachers": [{"checkpoint": found["SASRec"]["phases"]["model"]["checkpoint"]}], "epochs": 1}
         found["given"] = run("ODRec", "ml-small", config_dict={**values, "compression_rate": 2, **teacher})
         found["killed"] = run("ODRec", "ml-small", config_dict={**KILLED, "data_path": str(small_data)})
@@ -93,7 +116,7 @@ def one_process(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 
 @pytest.mark.parametrize(("before", "after"), [(2, 3), pytest.param(3, 2, marks=pytest.mark.exhaustive)])
 def test_as_one_process(
-    one_process: dict[str, dict], small_data: Path, tmp_path: Path, before: int, after: int
+    one_process: dict[str, dict], data: Path, small_data: Path, tmp_path: Path, before: int, after: int
 ) -> None:
     """Runs of some processes, of which one is killed; then a step of others, bad input, and the killed run goes on.
 
@@ -102,7 +125,7 @@ def test_as_one_process(
     given = {"compression_rate": 2, "teachers": one_process["given"]["config"]["teachers"]}
     runs = {**RUNS, "given": ("ODRec", given)}
     here = {"data_path": str(small_data)}
-    jobs = [["run", model, {**KEYS, **keys, **here}] for model, keys in runs.values()]
+    jobs = [["run", model, {**KEYS, **keys, "data_path": str(data)}] for model, keys in runs.values()]
     code, _ = launched(before, tmp_path, [*jobs, ["kill", words({**KILLED, **here})]])
     results = dict(zip(runs, json.loads((tmp_path / "results.json").read_text()), strict=True))
     check_numbers({name: one_process[name] for name in runs}, results)

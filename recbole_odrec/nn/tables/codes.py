@@ -11,7 +11,6 @@ Dimension key: B queries, N items, D embedding, M codebooks, K entries of each, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 
 import torch
@@ -22,28 +21,13 @@ from recbole_odrec.nn.followers import follower_bytes
 from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.nn.table import ItemTable
 from recbole_odrec.nn.tables.codes_fit import ENTRIES, ITEM_BLOCK, cluster, nearest
+from recbole_odrec.nn.tables.codes_settings import CodesSettings
+from recbole_odrec.nn.tables.followed import FollowedTable
 from recbole_odrec.nn.tables.passed_on import passed_on
-from recbole_odrec.parsing import key, require
+from recbole_odrec.processes.rows import whole_in_all
 
 DEFAULT_STD = 0.02
 _FEW_QUERIES = 16  # from here on, rows are rebuilt block by block: one product beats M look-ups a score
-
-
-@dataclass(frozen=True)
-class CodesSettings:
-    """How small the table is, and whether its codes move."""
-
-    compression_rate: float = key(30, "At least this many dense bytes for each stored byte, followers' included.")
-    n_followers: int = key(0, "The network's, which share the table's bytes: three an item, or four of many items.")
-    move_codes_every: int = key(
-        0,
-        "Each so many steps, items take the codes next to a full table that trains along (and is then thrown away); "
-        "0: the codes stay.",
-    )
-
-    def __post_init__(self) -> None:
-        require(self.compression_rate > 0, "compression_rate", self.compression_rate, "a number above 0")
-        require(self.move_codes_every >= 0, "move_codes_every", self.move_codes_every, "a whole number of at least 0")
 
 
 class ProductCodesEmbedding(ItemTable):
@@ -64,7 +48,7 @@ class ProductCodesEmbedding(ItemTable):
         ValueError: D cannot be cut into M parts.
     """
 
-    Settings = CodesSettings
+    Settings, splits_companion = CodesSettings, True
     codes: Tensor
 
     def __init__(
@@ -85,7 +69,7 @@ class ProductCodesEmbedding(ItemTable):
         self.register_buffer("codes", codes)  # [N, M]
         self.codebooks = nn.Parameter(torch.empty(n_codes, ENTRIES, embedding_dim // n_codes))  # [M, K, W]
         self.move_codes_every = 0
-        self._latent: list[Tensor] = []  # in a list, for what is assigned bare is registered as state
+        self.followed: FollowedTable | None = None
         self.reset_parameters()
 
     @classmethod
@@ -148,27 +132,33 @@ class ProductCodesEmbedding(ItemTable):
         self.codebooks.copy_(codebooks)
         return True
 
-    def companion(self, vectors: Tensor) -> nn.Parameter | None:
+    def companion(self, vectors: Tensor, bounds: Sequence[int] | None = None) -> nn.Parameter | None:
         """The full table that codes follow, to begin with the teacher's; None for codes that stay."""
         if not self.move_codes_every:
             return None
         latent = nn.Parameter(vectors.detach().clone())
-        self.follow(latent)
+        self.follow(latent, bounds)
         return latent
 
     def after_step(self, step: int) -> None:
         """Every so many steps, items take the codes next to their rows of the full table."""
-        if step % self.move_codes_every == 0:
-            self.assign_(self._latent[0].detach())
+        if step % self.move_codes_every == 0 and self.followed is not None:
+            self.assign_(self.followed.rows.detach(), self.followed.bounds)
 
-    def follow(self, latent: Tensor) -> None:
-        """From now on a table [N, D] gets the gradient of the rows as if it were the rows; `assign_` follows it."""
-        self._latent = [latent]
+    def follow(self, latent: Tensor, bounds: Sequence[int] | None = None) -> None:
+        """From now on a table [N, D] gets the gradient of the rows as if it were the rows; see `FollowedTable`."""
+        self.followed = FollowedTable(latent, bounds)
 
     @torch.no_grad()
-    def assign_(self, matrix: Tensor) -> None:
-        """Gives each item the entries next to its row of a table [N, D], part by part."""
-        self.codes.copy_(nearest(matrix, self.rounded_codebooks()))
+    def assign_(self, matrix: Tensor, bounds: Sequence[int] | None = None) -> None:
+        """Gives each item the entries next to its row of a table, of which this process may have a part (`bounds`)."""
+        codes = nearest(matrix, self.rounded_codebooks())
+        self.codes.copy_(codes if bounds is None else whole_in_all(codes, bounds))
+
+    @property
+    def columns(self) -> slice | None:
+        """In training, those of this process's rows of the full table, where they are split."""
+        return self.followed.columns if self.followed is not None and self.training else None
 
     # ------------------------------------------------------------------ sizes
 
@@ -200,7 +190,7 @@ class ProductCodesEmbedding(ItemTable):
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of the table: ids [...] -> [..., D]."""
         flat = ids.reshape(-1)
-        rows = self._followed(self.codes[flat], [latent.index_select(0, flat) for latent in self._latent])
+        rows = self._followed(self.codes[flat], [] if self.followed is None else self.followed.of(flat))
         if self.padding_idx is not None:
             rows = rows * (flat != self.padding_idx).unsqueeze(-1)
         return rows.view(*ids.shape, self.embedding_dim)
@@ -235,14 +225,15 @@ class ProductCodesEmbedding(ItemTable):
 
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
         """See `ItemTable`. A step scores hundreds of sessions: the rows are rebuilt once for all of them."""
-        return product(query, self._followed(self.codes, self._latent), buffer, dtype)
+        latents = [] if self.followed is None else self.followed.all_rows()
+        return product(query, self._followed(self.codes, latents), buffer, dtype)
 
     def trained(self) -> list[Tensor]:
-        return [self.codebooks, *self._latent]
+        return [self.codebooks] if self.followed is None else [self.codebooks, self.followed.rows]
 
     def tile_of(self, values: Sequence[Tensor], columns: slice | Tensor) -> list[Tensor]:
         """All codebooks, and the columns' rows of the full table that trains along."""
-        return [values[0], *(of_rows[columns] for of_rows in values[1:])]
+        return [*values] if self.followed is None else [values[0], self.followed.tile_of(values[1], columns)]
 
     def tile_scores(
         self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None

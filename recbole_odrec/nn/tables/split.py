@@ -16,6 +16,7 @@ from recbole_odrec.nn.product import product
 from recbole_odrec.nn.table import FrozenTable, ItemTable
 from recbole_odrec.nn.tables.dense import DenseEmbedding
 from recbole_odrec.nn.unit_rows import kept_entries, random_words
+from recbole_odrec.processes.from_first import own_part
 from recbole_odrec.processes.group import rank
 from recbole_odrec.processes.rows import rows_of, whole_in_all, whole_in_first
 from recbole_odrec.processes.shares import bounds_of
@@ -203,31 +204,36 @@ def whole_rows(model: nn.Module) -> dict[str, Tensor]:
 def own_rows(model: nn.Module, weights: Mapping[str, Any]) -> dict[str, Any]:
     """A state as it comes out of a file: of split tables, this process's rows."""
     tables = split_tables(model)
-    return {n: _own(w, tables[n]) if n in tables else w for n, w in weights.items()}
+    return {n: own_part(w, tables[n].bounds if n in tables else None) for n, w in weights.items()}
 
 
-def whole_optimizer(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """As `whole_rows`, of an optimizer of the model: what it keeps of each number."""
-    return _of_rows(model, optimizer, optimizer.state_dict(), lambda own, table: whole_in_first(own, table.bounds))
+def whole_optimizer(optimizer: Optimizer, split: Mapping[int, Sequence[int]]) -> dict[str, Any]:
+    """As `whole_rows`, of an optimizer: what it keeps of each number.
+
+    Args:
+        split: bounds of those of its parameters of which each process has some rows, by where they lie.
+    """
+    return _of_rows(optimizer, split, optimizer.state_dict(), lambda own, at: whole_in_first(own, at) if at else own)
 
 
-def own_optimizer(model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+def own_optimizer(optimizer: Optimizer, split: Mapping[int, Sequence[int]], state: dict[str, Any]) -> dict[str, Any]:
     """As `own_rows`."""
-    return _of_rows(model, optimizer, state, _own)
-
-
-def _own(values: Any, table: SplitEmbedding) -> Any:
-    is_whole = isinstance(values, Tensor) and values.dim() == 2 and len(values) == table.n_items
-    return values[table.columns].clone() if is_whole else values
+    return _of_rows(optimizer, split, state, own_part)
 
 
 def _of_rows(
-    model: nn.Module, optimizer: Optimizer, state: dict[str, Any], change: Callable[[Tensor, SplitEmbedding], Tensor]
+    optimizer: Optimizer,
+    split: Mapping[int, Sequence[int]],
+    state: dict[str, Any],
+    change: Callable[[Any, Sequence[int] | None], Any],
 ) -> dict[str, Any]:
-    tables = {id(table.weight): table for table in split_tables(model).values()}
-    kept = dict(state["state"])
-    for place, parameter in enumerate(one for group in optimizer.param_groups for one in group["params"]):
-        if id(parameter) in tables and place in kept:
-            table, found = tables[id(parameter)], kept[place].items()
-            kept[place] = {n: change(v, table) if isinstance(v, Tensor) and v.dim() == 2 else v for n, v in found}
+    places = [split.get(one.data_ptr()) for group in optimizer.param_groups for one in group["params"]]
+    kept = {
+        place: {name: change(value, places[place] if _is_matrix(value) else None) for name, value in found.items()}
+        for place, found in state["state"].items()
+    }
     return {**state, "state": kept}
+
+
+def _is_matrix(value: Any) -> bool:
+    return len(getattr(value, "shape", ())) == 2
