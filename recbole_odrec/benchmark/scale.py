@@ -67,7 +67,7 @@ class Asked(NamedTuple):
     split: bool = False
 
 
-SPLIT = (DENSE, "tensor train, taught")  # models with a full table that processes can share out
+SPLIT = (DENSE, "tensor train, taught", "codes that move")  # models with a full table that processes can share out
 
 
 def measured(asked: Asked) -> dict[str, Any]:
@@ -168,7 +168,9 @@ def _steps(asked: Asked) -> tuple[int, int, bool, list[float]]:
     model = model_class(name)(config, _Items(asked.items)).to(config["device"]).train()
     table, companion = model.item_table, None
     if asked.model.endswith("move"):
-        companion = table.companion(torch.randn(asked.items, table.embedding_dim, device=config["device"]))
+        bounds = bounds_of(asked.items) if asked.split else None
+        n_rows = asked.items if bounds is None else bounds[rank() + 1] - bounds[rank()]
+        companion = table.companion(torch.randn(n_rows, table.embedding_dim, device=config["device"]), bounds)
     taught = {}
     if asked.model.endswith("taught"):
         teacher = _Teacher(asked, table.embedding_dim, config["device"])
@@ -188,7 +190,7 @@ def _steps(asked: Asked) -> tuple[int, int, bool, list[float]]:
         loss = model.catalogue_loss(cases, **taught).total
         (loss if share is None else share.part_of("cases") * loss).backward()
         if share is not None:
-            own = [split.weight for split in split_tables(model).values()]
+            own = [*(split.weight for split in split_tables(model).values()), *([companion] if asked.split else [])]
             sum_gradients([one for one in trained if all(one is not weight for weight in own)])
         optimizer.step()
         if config["device"].type == "cuda":

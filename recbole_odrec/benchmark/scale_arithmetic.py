@@ -19,7 +19,9 @@ class Assumed:
         gpus, cases: GPUs, and cases a step on each of them.
         number, frozen: bytes of a number that trains (itself, its gradient, Adam's two averages, `average_decay`'s) and
             of a teacher's that does not (float32 where it is looked up, bfloat16 where it scores).
+        followed: of a number of the table that moving codes follow, which has no average.
         cores, codes: numbers of a tensor train of rank 60 at N; bytes an item of codes.
+        steps_a_move: after so many, codes move.
         network: numbers of encoder and read-out.
         tile: scores of a tile; `tiles`: how many of that size are alive at once.
         flops: multiply-adds count twice; what a current GPU sustains in bfloat16, a tenth to a third of its data sheet.
@@ -35,8 +37,10 @@ class Assumed:
     cases: int = 512
     number: int = 20
     frozen: int = 6
+    followed: int = 16
     cores: int = 3_384_000
     codes: int = 16
+    steps_a_move: int = 20
     network: int = 140_000
     tile: int = 1 << 25
     tiles: int = 6
@@ -67,6 +71,9 @@ def arithmetic(given: Assumed | None = None) -> list[str]:
         kinds[f"teacher, {name}"] = (a.number * numbers, wire + dense, teacher)
         kinds[f"tensor train, teacher {name}"] = (a.number * a.cores + a.frozen * numbers, wire + 8 * a.cores, student)
         kinds[f"codes, teacher {name}"] = (codes + a.frozen * numbers, wire + 8 * books, student)
+        moving = dense or 2 * 4 * ids * a.width + a.codes * a.items / a.steps_a_move
+        held = codes + (a.frozen + a.followed) * numbers
+        kinds[f"codes that move, teacher {name}"] = (held, wire + 8 * books + moving, student)
     text = f"""Assumed: sessions of {a.session} clicks, as Tmall's, so {n_cases / 1e9:.2f} billion cases; {a.cases}
         cases a step and rank, {global_batch:,} in all, so {steps:,.0f} steps an epoch; D = {a.width}, Adam in
         float32 with `average_decay` ({a.number} bytes a number that trains, {a.frozen} of a frozen teacher's: float32
@@ -74,7 +81,9 @@ def arithmetic(given: Assumed | None = None) -> list[str]:
         scores its own cases; or its rows are split (`split_table`), {rows / 1e6:.2f} million a rank: then each rank
         scores every case of the step in the columns of its rows, so that no score travels: queries are
         gathered and their gradients go back, rows of the sessions' items and their gradients go all-to-all,
-        three numbers a case are reduced (maximum, sum, target). Gradients of what is whole
+        three numbers a case are reduced (maximum, sum, target). Codes that move follow a table of {a.followed} bytes
+        a number, split as the teacher's: its rows and gradients go all-to-all too, and every {a.steps_a_move} steps all
+        get all codes. Gradients of what is whole
         everywhere are all-reduced (8 bytes a number). A GPU sustains {a.flops / 1e12:.0f} TFLOPS in bfloat16,
         {a.memory_bytes / 1e12:.0f} TB/s of its memory and {a.wire_bytes / 1e9:.0f} GB/s between GPUs of one
         machine; the loss reads or writes each score of a network {a.passes} times; products: two forward and two
@@ -96,7 +105,8 @@ def arithmetic(given: Assumed | None = None) -> list[str]:
         )
     text = f"""Whole score matrices would be {4 * global_batch * rows / 1e9:.0f} GB a rank and network. A full table
         on one GPU is {a.number * a.width * a.items / 1e9:.0f} GB with its gradient, Adam's state and average; codes
-        that move have nearly as much beside them, codes that stay (`move_codes_every=0`) nothing. Without a teacher a
+        that move have nearly as much beside them, or a rank's part of it; codes that stay
+        (`move_codes_every=0`) nothing. Without a teacher a
         student's table and all that trains it is {a.number * a.cores / 1e6:.0f} MB (tensor train) or
         {codes / 1e6:.0f} MB (codes)."""
     return [*lines, "", *wrap(" ".join(text.split()), 118, break_on_hyphens=False), ""]

@@ -67,8 +67,8 @@ def test_rows_of_two_processes_stand_beside_those_of_one(faked: list[Asked]) -> 
     words = ["benchmark", "scale", "--items", "2000", "4000", "--output", "out"]
     assert main([*words, "--models", "dense"]) == 0
     assert main([*words, "--processes", "2"]) == 0
-    assert [one.split for one in faked[2:]] == [False, True] * 4
-    assert {one.model for one in faked[2:]} == {"dense", "tensor train, taught"}
+    assert [one.split for one in faked[2:]] == [False, True] * 6
+    assert {one.model for one in faked[2:]} == {"dense", "tensor train, taught", "codes that move"}
     text = Path("out/scale.md").read_text()
     assert "| 2,000 | dense | 2, rows split | 7 | whole | 1 MB | 1.00 | 4 | 1.00 |" in text
     assert [name for name, *_ in laws_of(json.loads(Path("out/scale.json").read_text())["rows"])] == ["dense"]
@@ -93,6 +93,8 @@ def test_arithmetic_follows_from_what_is_assumed() -> None:
     assert "| 20.48 GB | 0.8 GB | 8193 MB |" in whole  # 8 bytes x 128 x 8 million, and the network's
     codes = next(line for line in lines if line.startswith("| codes, teacher rows split"))
     assert "| 1.79 GB |" in codes  # 6 bytes x 128 x 2 million, codes of 8 million twice, codebooks
+    moving = next(line for line in lines if line.startswith("| codes that move, teacher rows split"))
+    assert "| 5.89 GB | 0.8 GB | 12 MB |" in moving  # 16 x 128 x 2 million more; rows again, a 20th of 128 MB of codes
 
 
 @pytest.mark.parametrize(
