@@ -85,14 +85,24 @@ class Graph:
         """0 .. stop - 1."""
         return self.op("Range", self.const(0), stop, self.const(1))
 
-    def each(self, rows: str, shape: Sequence[int], part: Callable[[str], str]) -> str:
-        """What `part` makes of each row, stacked: float32 [B, *shape] -> [B, ..]; it may use names from outside."""
+    def each(self, rows: Sequence[tuple[str, int, Sequence[int]]], part: Callable[..., Sequence[str]]) -> Any:
+        """What `part` makes of each row of all of these, stacked; it may use names from outside.
+
+        Args:
+            rows: names [n, ..], with the type and the shape of a row.
+            part: names of a row of each -> names of what is made of them.
+
+        Returns:
+            Name of what is made, [n, ..]; a list of names for several.
+        """
         self._count += 1
-        row, outside, self.nodes = f"row_{self._count}", self.nodes, []
-        made = part(row)
+        inputs = [value(f"row_{self._count}_{i}", kind, shape) for i, (_, kind, shape) in enumerate(rows)]
+        outside, self.nodes = self.nodes, []
+        made = part(*(one.name for one in inputs))
         inside, self.nodes = self.nodes, outside
-        body = helper.make_graph(inside, "each", [value(row, FLOAT, shape)], [value(made, FLOAT, None)])
-        return self.op("Scan", rows, num_scan_inputs=1, body=body)
+        body = helper.make_graph(inside, "each", inputs, [helper.make_empty_tensor_value_info(name) for name in made])
+        names = [name for name, *_ in rows]
+        return self.op("Scan", *names, n_outputs=len(made), num_scan_inputs=len(rows), body=body)
 
     def linear(self, values: str, name: str, weight: np.ndarray, bias: np.ndarray | None = None) -> str:
         """x W^T + b with a PyTorch weight [out, in]: [.., in] -> [.., out]."""
@@ -118,4 +128,5 @@ class Graph:
 
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+INT32, UINT8, UINT16 = TensorProto.INT32, TensorProto.UINT8, TensorProto.UINT16
 value = helper.make_tensor_value_info

@@ -20,7 +20,7 @@ from torch import nn
 
 from recbole_odrec.bundle.graph import Graph
 from recbole_odrec.bundle.precision import Precision
-from recbole_odrec.bundle.top_k import LOWEST_FLOAT, best_cells, leave_out
+from recbole_odrec.bundle.top_k import LOWEST_FLOAT, Rows, best_cells, leave_out
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn import Encoder, ItemTable, Readout
 
@@ -64,10 +64,12 @@ class TableGraph(ABC):
         Returns:
             Scores float32 [B, k], descending, and ids int64 [B, k]; -inf where there is no further item.
         """
-        grid, lowest = self.scores(graph, query), graph.const(*LOWEST_FLOAT)
-        count = graph.op("Add", n_out, graph.const(k))
-        values, cells = best_cells(graph, grid, self.shape, self.n_items, count, lowest)
-        return the_k_best(graph, leave_out(graph, values, cells, out, lowest), cells, k)
+        return self.best_of(graph, self.scores(graph, query), out, n_out, k)
+
+    def best_of(self, graph: Graph, grid: str | Rows, out: str, n_out: str, k: int) -> tuple[str, str]:
+        """As `best`, of scores [B, P, Q]."""
+        values, cells = best_cells(graph, grid, self.shape, self.n_items, graph.op("Add", n_out, graph.const(k)))
+        return the_k_best(graph, leave_out(graph, values, cells, out, graph.const(*LOWEST_FLOAT)), cells, k)
 
 
 def the_k_best(graph: Graph, scores: str, cells: str, k: int) -> tuple[str, str]:

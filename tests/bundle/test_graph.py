@@ -169,10 +169,15 @@ def test_followers_of_the_session_have_scores_of_their_own(table: str, repeats: 
     assert not torch.equal(without, oracle(parts, sessions(batch=12)).topk(K).indices)
 
 
-@pytest.mark.parametrize("n_codes", [1, 3, 4])
-def test_codes_of_many_items_are_looked_up_two_at_a_time(monkeypatch: pytest.MonkeyPatch, n_codes: int) -> None:
-    """In a grid, whose last row is mostly empty; more items asked for than it has rows."""
-    monkeypatch.setitem(globals(), "N", 70_000)
+@pytest.mark.parametrize(
+    ("n_codes", "n_items", "tile"), [(1, 70_000, 64), (3, 70_000, 64), (4, 70_000, 9), (4, 67_584, 64)]
+)
+def test_codes_of_many_items_are_looked_up_two_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, n_codes: int, n_items: int, tile: int
+) -> None:
+    """In tiles of a grid, whose last row is mostly empty, or full; more items asked for than it has rows."""
+    monkeypatch.setattr("recbole_odrec.bundle.tables.codes._TILE", tile)
+    monkeypatch.setitem(globals(), "N", n_items)
     monkeypatch.setitem(TABLES, "codes", lambda: ProductCodesEmbedding(N, D, n_codes, std=1))
     parts, _, run = build("codes", k=80 if n_codes > 1 else K, repeats=True, n_followers=2)
     if n_codes == 1:  # 256 vectors for 70,000 items: nothing but ties
@@ -225,6 +230,21 @@ def test_fewer_bits_stay_near(table: str, precision: str) -> None:
     assert (best - own).max() < size * (0.002 if precision == "fp16" else 0.1)
     weights = {numpy_helper.to_array(tensor).dtype for tensor in model.graph.initializer if len(tensor.dims) > 1}
     assert {"fp16": np.dtype(np.float16), "int8": np.dtype(np.int8)}[precision] in weights
+
+
+@pytest.mark.parametrize("table", ["two cores", "many empty rows", "fewer rows than k", "one full row", "four cores"])
+@pytest.mark.parametrize("k", [K, N - 1])
+def test_tiles_of_the_integer_scan_change_no_bit(monkeypatch: pytest.MonkeyPatch, table: str, k: int) -> None:
+    _, _, whole = build(table, precision="int8", k=k)
+    for n_cells in (13, 50):  # a tile of a row, and of some, the last one half full
+        monkeypatch.setattr("recbole_odrec.bundle.tables.tensor_train._TILE", n_cells)
+        _, model, in_tiles = build(table, precision="int8", k=k)
+        assert any(node.op_type == "Scan" for node in model.graph.node) == (table != "one full row")
+        for flags in ({}, {"exclude_seen": True}):
+            for one, other in zip(
+                whole(sessions(batch=20), **flags), in_tiles(sessions(batch=20), **flags), strict=True
+            ):
+                np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

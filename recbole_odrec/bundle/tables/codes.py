@@ -1,19 +1,25 @@
 """Product codes in the graph.
 
 Dimension key: B sessions, L positions, D embedding, N items (padding row 0 included), M codebooks, K entries of each,
-W = D / M, P x Q grid of cells.
+W = D / M, P x Q grid of cells, for many items in tiles of `height` rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
 import numpy as np
 
-from recbole_odrec.bundle.graph import Graph
+from recbole_odrec.bundle.graph import FLOAT, INT32, UINT16, Graph
 from recbole_odrec.bundle.part_graphs import TableGraph, table_graph
 from recbole_odrec.bundle.precision import Precision, quantize_rows
+from recbole_odrec.bundle.top_k import Rows, first, gather_rows
 from recbole_odrec.nn import ProductCodesEmbedding
 
 _ROW = 1024  # Q, for many items
+_TILE = 64  # rows at a time: their scores stay in a core's own cache while they add up
 
 
 class CodesTable(TableGraph):
@@ -32,9 +38,10 @@ class CodesTable(TableGraph):
         self.books = table.rounded_codebooks().detach().cpu().numpy()  # [M, K, W]
         # Two codebooks make one table of K x K sums, which saves every other look-up: worth it for as many items.
         self.n_joined = 2 if self.n_items > self.books.shape[1] ** 2 else 1
+        self.height = 0
         if self.n_joined > 1:  # in rows, whose maxima spare `best_cells` the most of the scores
             self.shape = (-(-self.n_items // _ROW), _ROW)
-            self.n_items = self.shape[0] * _ROW  # the last cells have no item, and a score of -inf
+            self.height = -(-self.shape[0] // -(-self.shape[0] // _TILE))  # rows of a tile
 
     def store(self, graph: Graph) -> None:
         """Puts codes and codebooks into the graph."""
@@ -54,47 +61,79 @@ class CodesTable(TableGraph):
         return graph.reshape(parts, 0, 0, -1)
 
     def scores(self, graph: Graph, query: str) -> str:
-        """[B, D] -> [B, P, Q]."""
+        """[B, D] -> [B, 1, N], of few items."""
+        return graph.reshape(self._each(graph, query), 0, 1, self.n_items)
+
+    def best(self, graph: Graph, query: str, out: str, n_out: str, k: int) -> tuple[str, str]:
+        """As of any table; of many items, the maxima of rows are taken while their scores are at hand."""
+        if self.n_joined == 1:
+            return super().best(graph, query, out, n_out, k)
+        grid, maxima = self._each(graph, query)  # [B, tiles, height, Q], [B, tiles, height]
+        # The number of items is read from the codes: `CodesModel.grown` adds some.
+        last = graph.op("Sub", graph.dim(self.codes_name, 1), graph.const([1]))
+        n_others, in_last = (graph.op(kind, last, graph.const([_ROW])) for kind in ("Div", "Mod"))
+        behind = graph.op("Sub", in_last, graph.const([_ROW - 1]))  # of the last row, a negative number
+        end = graph.op(
+            "Where", graph.op("Less", behind, graph.const([0])), behind, graph.const([np.iinfo(np.int64).max])
+        )
+        grid = graph.reshape(grid, 0, -1, _ROW)
+
+        def cells_at(rows: str) -> str:
+            return first(graph, graph.reshape(gather_rows(graph, grid, rows), 0, -1), end)
+
+        rows = Rows(first(graph, graph.reshape(maxima, 0, -1), n_others), cells_at)
+        return self.best_of(graph, rows, out, n_out, k)
+
+    def _each(self, graph: Graph, query: str) -> Any:
+        """Scores of each session [B, N], or of many items [B, tiles, height, Q] and the maxima of rows."""
         parts = graph.op("Transpose", graph.reshape(query, 0, self.n_codes, -1), perm=[1, 2, 0])  # [M, W, B]
         products = graph.op("Transpose", graph.op("MatMul", self.books_name, parts), perm=[2, 0, 1])  # [B, M, K]
         joined = [range(m, min(m + self.n_joined, self.n_codes)) for m in range(0, self.n_codes, self.n_joined)]
-        cells = [self._cells(graph, books) for books in joined]
+        places = [self._places(graph, books) for books in joined]
 
-        def of_a_session(row: str) -> str:  # [M, K] -> [P Q]
-            scores = ""
-            for books, cell in zip(joined, cells, strict=True):
-                # GatherElements: several times as fast as Gather, which copies number by number.
-                looked_up = graph.op("GatherElements", self._sums(graph, row, books), cell)
-                scores = graph.op("Add", scores, looked_up) if scores else looked_up
-            return scores
+        def scores(sums: Sequence[str], places: Sequence[str]) -> str:
+            # GatherElements: several times as fast as Gather, which copies number by number.
+            looked_up = [graph.op("GatherElements", *pair) for pair in zip(sums, places, strict=True)]
+            return reduce(lambda some, more: graph.op("Add", some, more), looked_up)
 
-        scores = graph.each(products, self.books.shape[:2], of_a_session)
-        return graph.reshape(scores, 0, *((1, self.n_items) if self.n_joined == 1 else (-1, _ROW)))
+        def of_a_session(row: str) -> list[str]:  # [M, K]
+            sums = [self._sums(graph, row, books) for books in joined]
+            if self.n_joined == 1:
+                return [scores(sums, places)]
+
+            def of_a_tile(*tile: str) -> list[str]:
+                grid = scores(sums, [graph.op("Cast", place, to=INT32) for place in tile])
+                grid = graph.reshape(grid, self.height, _ROW)
+                return [grid, graph.op("ReduceMax", grid, axes=[1], keepdims=0)]
+
+            return graph.each([(place, UINT16, [self.height * _ROW]) for place in places], of_a_tile)
+
+        return graph.each([(products, FLOAT, self.books.shape[:2])], of_a_session)
 
     def _sums(self, graph: Graph, products: str, books: range) -> str:
-        """Sums of these codebooks' products, [M, K] -> [K] or [K K]; behind those of the first in a grid, -inf."""
+        """Sums of these codebooks' products, [M, K] -> [K] or [K K]."""
         sums = ""
         for m in books:
             book = graph.op("Gather", products, graph.const(m))
             sums = graph.op("Add", graph.reshape(sums, -1, 1), book) if sums else book
-        if self.n_joined == 1:
-            return sums
-        sums = graph.reshape(sums, -1)
-        return sums if books[0] else graph.op("Concat", sums, graph.const([-np.inf], np.float32), axis=0)
+        return graph.reshape(sums, -1) if len(books) > 1 else sums
 
-    def _cells(self, graph: Graph, books: range) -> str:
-        """Where in these sums each item finds its own, int32 [P Q]: worked out once, when ONNX Runtime loads it."""
-        place, n_sums = "", 1
+    def _places(self, graph: Graph, books: range) -> str:
+        """Where in these sums each item finds its own, worked out once, when ONNX Runtime loads it.
+
+        int32 [N]; of many items uint16 [tiles, height Q], for this much is read for every answer.
+        """
+        place = ""
         for m in books:
-            code = graph.op("Cast", graph.op("Gather", self.codes_name, graph.const(m)), to=6)
-            entries = self.books.shape[1]
-            above = graph.op("Mul", place, graph.const(entries, np.int32)) if place else ""
-            place, n_sums = graph.op("Add", above, code) if above else code, n_sums * entries
+            code = graph.op("Cast", graph.op("Gather", self.codes_name, graph.const(m)), to=INT32)
+            above = graph.op("Mul", place, graph.const(self.books.shape[1], np.int32)) if place else ""
+            place = graph.op("Add", above, code) if above else code
         if self.n_joined == 1:
             return place
-        n_empty = graph.op("Mod", graph.op("Neg", graph.op("Shape", place)), graph.const([_ROW]))
+        size = self.height * _ROW
+        n_empty = graph.op("Mod", graph.op("Neg", graph.op("Shape", place)), graph.const([size]))
         behind = graph.op("Concat", graph.const([0]), n_empty, axis=0)
-        return graph.op("Pad", place, behind, graph.const(0 if books[0] else n_sums, np.int32))
+        return graph.reshape(graph.op("Cast", graph.op("Pad", place, behind), to=UINT16), -1, size)
 
 
 @table_graph.register
