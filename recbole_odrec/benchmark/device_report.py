@@ -28,7 +28,7 @@ def markdown(result: dict[str, Any]) -> str:
     """One row a measurement, then the ratios teacher / student of the same run."""
     header = [
         *("items", "model", "model file", "folder", "p50 ms", "p95 ms", "resident MB", "peak MB"),
-        *("with tokens: p50 ms", "resident MB", "start s", "cold s"),
+        *("with tokens: p50 ms", "resident MB", "start s"),
     ]
     lines = [header, ["---"] * len(header)]
     for row in result["rows"]:
@@ -42,7 +42,6 @@ def markdown(result: dict[str, Any]) -> str:
                 f"{row['tokens_p50_ms']:.3g}",
                 f"{row['tokens_resident_bytes'] / 1e6:.1f}",
                 f"{row['first_answer_s']:.2f}",
-                "" if row.get("cold_answer_s") is None else f"{row['cold_answer_s']:.2f}",
             ]
         )
     ratios = [["items", "teacher fp32 /", "model file", "folder", "p50", "p95", "resident", "peak"], ["---"] * 8]
@@ -51,6 +50,11 @@ def markdown(result: dict[str, Any]) -> str:
         if row["model"] != "teacher" and teacher is not None:
             keys = ("model_bytes", "bundle_bytes", "p50_ms", "p95_ms", "resident_bytes", "peak_bytes")
             ratios.append([f"{row['n_items']:,}", _name(row), *(f"{teacher[key] / row[key]:.1f}x" for key in keys)])
+    starts = [["items", "first answer of", "warm s", "cold s"], ["---"] * 4]
+    for row in result["rows"]:
+        if row.get("cold_answer_s") is not None:
+            seconds = (f"{row[key]:.2f}" for key in ("first_answer_s", "cold_answer_s"))
+            starts.append([f"{row['n_items']:,}", _name(row), *seconds])
     machine, versions = result["machine"], result["versions"]
     return "\n".join(
         [
@@ -65,6 +69,7 @@ def markdown(result: dict[str, Any]) -> str:
             "",
             *_table(ratios),
             "",
+            *([*_table(starts), ""] if len(starts) > 2 else []),
             "![latency and memory against items, latency against the model's bytes](device.svg)",
             "",
             "- model file: all weights and the graph; folder: item tokens and manifest too (the same for both models).",
@@ -72,9 +77,9 @@ def markdown(result: dict[str, Any]) -> str:
             "  resident after the last call, peak the most at any time, loading included.",
             "- with tokens: raw item tokens in and out, their table included (the same for both models).",
             "- every number is the median of a model's turns, each in fresh processes; models of one size take turns.",
-            "- start: a fresh process, from its first import to its first answer, files verified. Cold: the same with",
+            "- start: a fresh process, from its first import to its first answer, files verified (warm). Cold: with",
             "  the bundle's files out of the system's page cache; Python, NumPy and ONNX Runtime are in it, and the",
-            "  disk may have a cache of its own. Empty where it was not measured.",
+            "  disk may have a cache of its own. No row where it was not measured.",
             "- Where a teacher is missing its table alone is over 2 GB (10 million items: 5 GB).",
             *_FLOOR,
             "",
