@@ -1,11 +1,14 @@
 """`recbole-odrec benchmark updates`: a shop over time, whose devices get deltas: bytes against accuracy.
 
 Sessions are cut in time. A base student is trained on the first part and goes to the devices; after each further slice
-a teacher and a student are trained on all sessions so far, and every bundle answers the cases of the slice behind.
+a teacher and a student are trained on all sessions so far, and every bundle answers the cases of the slice behind. The
+numbers of one file of sessions stand beside those of others.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,8 +29,12 @@ from recbole_odrec.result import versions
 
 _NAME, _K, _AT_ONCE = "slices", 20, 512
 _CHECKED = 1000  # sessions that validation and export look at
-# The recipe's first teacher alone, and narrow: a run of minutes on a core.
-_TEACHER = {"model": "SASRecTeacher", "repeat_scores": False, "normalize_items": True, "table_dropout_prob": 0.2}
+# The recipe's first teacher alone, and narrow: a run of minutes on a core. Its epochs stand in its own entry: it would
+# have no more than an update's student otherwise, and an update would learn from another teacher than a retraining.
+_TEACHER = {
+    **{"model": "SASRecTeacher", "epochs": 5},
+    **{"repeat_scores": False, "normalize_items": True, "table_dropout_prob": 0.2},
+}
 _SETTINGS = {"recipe": "retailrocket", "hidden_size": 64, "compression_rate": 14, "teachers": [_TEACHER]}
 _OF_UPDATES = {"epochs": 1, "learning_rate": 0.004}  # codes alone move, from where they are
 
@@ -49,13 +56,32 @@ def command(words: Sequence[str]) -> None:
     slices = cut(read(asked.sessions, asked.newest, asked.occurrences), asked.base, asked.updates)
     told = {"command": " ".join(["recbole-odrec", "benchmark", "updates", *words]), "machine": machine()}
     told |= {"versions": versions(), "sessions": [len(part) for part in slices]}
-    rows: list[dict[str, Any]] = []
+    results, rows = _results(asked.output), []
+    _claim(asked.folder, slices)
     for of_update in measure(slices, asked.budgets, asked.folder):
         rows += of_update  # written update by update: a run takes long
-        write_json(asked.output, {**told, "rows": rows})
-        page = f"# Updates over time\n\n`{told['command']}`\n\n{table(rows)}"
-        write_text(asked.output.with_suffix(".md"), page)
+        results[asked.sessions.name.split(".")[0]] = {**told, "rows": rows}
+        write_json(asked.output, results)
+        write_text(asked.output.with_suffix(".md"), page(results))
     sys.stdout.write(f"{table(rows)}{asked.output}\n")
+
+
+def _results(path: Path) -> dict[str, Any]:
+    """What the file says of each file of sessions; nothing where there is none yet."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        page(results)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no result of `benchmark updates`: remove it, or give another --output.") from error
+    return results
+
+
+def _claim(folder: Path, slices: Sequence[list[list[str]]]) -> None:
+    """A folder's students are of one cut of sessions: another's would be taken for its own."""
+    of_these, mark = hashlib.sha256(json.dumps(slices).encode()).hexdigest(), folder / "sessions.sha256"
+    if mark.exists() and mark.read_text(encoding="utf-8") != of_these:
+        raise UserError(f"--folder {folder} has students of other sessions, or cut otherwise: give another folder.")
+    write_text(mark, of_these)
 
 
 # ---------------------------------------------------------------------- data
@@ -180,13 +206,25 @@ def _accuracy(bundle: Path, sessions: list[list[str]], slices: Sequence, update:
 # ---------------------------------------------------------------------- the table
 
 
+def page(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: a section a file of sessions, with its command."""
+    sections = [
+        f"## {name}\n\n{' + '.join(f'{size:,}' for size in told['sessions'])} sessions.\n\n"
+        f"`{told['command']}`\n\n{table(told['rows'])}"
+        for name, told in sorted(results.items())
+    ]
+    return "\n".join(["# Updates over time\n", *sections])
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown; accuracy beside that of retraining without a bound."""
+    """Markdown; bytes beside the bundle's and those of the teacher's table, accuracy beside that of retraining."""
     full = {row["update"]: row for row in rows if row["way"] == "retrained"}
-    lines = ["| update | way | delta | of the bundle | ndcg@20 | of retraining | on new targets |", "|" + " --- |" * 7]
+    header = "| update | way | delta | of the bundle | teacher's table | ndcg@20 | of retraining | on new targets |"
+    lines = [header, "|" + " --- |" * 8]
     for row in rows:
         whole, best = full[row["update"]]["bundle_bytes"], full[row["update"]]["ndcg@20"]
-        cells = [row["update"], row["way"], f"{row['bytes']:,}", f"{100 * row['bytes'] / whole:.1f} %"]
+        times = f"{row['teacher_table_bytes'] / row['bytes']:.0f}x" if row["bytes"] else "-"
+        cells = [row["update"], row["way"], f"{row['bytes']:,}", f"{100 * row['bytes'] / whole:.1f} %", times]
         cells += [f"{100 * row['ndcg@20']:.2f}", f"{row['ndcg@20'] / best:.3f}"]
         lines.append(f"| {' | '.join(map(str, cells))} | {100 * row['ndcg@20 of new targets']:.2f} |")
     return "\n".join(lines) + "\n"

@@ -19,7 +19,7 @@ from tests.conftest import film_sessions
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of seconds."""
-    small = {"hidden_size": 16, "compression_rate": 2, "epochs": 1, "train_batch_size": 1024}
+    small = {"hidden_size": 16, "compression_rate": 2, "epochs": 2, "train_batch_size": 1024}
     monkeypatch.setattr(updates, "_SETTINGS", {**updates._SETTINGS, **small})
     Path("films.txt").write_text(
         "".join(f"{' '.join(session[:10])}\n" for session in [*film_sessions().values()][:400])
@@ -50,7 +50,7 @@ def test_slices_follow_one_another_and_items_that_are_rare_are_left_out(tmp_path
 def test_updates_over_time(quick, capsys) -> None:
     words = ["--sessions=films.txt", "--updates=1", "--budgets=0.3", "--output=out/updates.json"]
     assert main(["benchmark", "updates", *words]) == 0
-    told = json.loads(Path("out/updates.json").read_text())
+    told = json.loads(Path("out/updates.json").read_text())["films"]
     stale, full, bounded = told["rows"]
     assert [row["way"] for row in told["rows"]] == ["stale", "retrained", "budget 30 %"]
     assert bounded["bytes"] <= 0.3 * full["bundle_bytes"] * 1.02 < full["bytes"]
@@ -59,7 +59,27 @@ def test_updates_over_time(quick, capsys) -> None:
     assert f"| 1 | retrained | {full['bytes']:,} |" in text
     assert "| 1.000 |" in text
     assert capsys.readouterr().out.endswith("out/updates.json\n")
-    assert main(["benchmark", "updates", *words, "--base=2"]) == 2
+    assert f" | {full['teacher_table_bytes'] / full['bytes']:.0f}x | " in text
+    # An update learns from the teacher that a retraining has: one of the base, one of the update.
+    assert len([*Path("updates/saved/teachers").iterdir()]) == 2
+    # Again, and beside another file of sessions: nothing is trained, what stands there stays.
+    before = {path: path.stat().st_mtime_ns for path in Path("updates").glob("*/best.pth")}
+    Path("films.txt").rename("more.films.txt")
+    assert main(["benchmark", "updates", "--sessions=more.films.txt", *words[1:]]) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    results = json.loads(Path("out/updates.json").read_text())
+    assert results["films"]["rows"] == results["more"]["rows"] == told["rows"]
+    assert Path("out/updates.md").read_text().index("## films") < Path("out/updates.md").read_text().index("## more")
+    kept, words = Path("out/updates.json").read_text(), ["--sessions=more.films.txt", *words[1:]]
+    capsys.readouterr()
+    for other, message in (
+        (["--base=2"], "--base and --budgets are shares"),
+        (["--newest=300"], "--folder updates has students of other sessions, or cut otherwise"),
+        (["--output=more.films.txt"], "more.films.txt is no result of `benchmark updates`"),
+    ):
+        assert main(["benchmark", "updates", *words, *other]) == 2
+        assert message in capsys.readouterr().err
+        assert Path("out/updates.json").read_text() == kept
 
 
 def test_new_items_without_training(quick, monkeypatch, capsys) -> None:
