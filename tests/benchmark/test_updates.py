@@ -106,8 +106,8 @@ def test_new_items_without_training(quick, monkeypatch, capsys) -> None:
             (0, ""),
             (0, "mean row"),
             (0, "item file"),
-            (5, "item file and sessions"),
             (5, "sessions"),
+            (5, "item file and sessions"),
         )
     ]
     page = output.with_suffix(".md").read_text()
