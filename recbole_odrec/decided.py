@@ -10,10 +10,32 @@ from typing import Any
 from recbole.config import Config
 
 from recbole_odrec.data.session_rows import StreamedRows
+from recbole_odrec.data.window_length import KEY
 from recbole_odrec.errors import InfeasibleRateError, UserError
+from recbole_odrec.parts import NEIGHBOURS
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.follower_gain import check_gain, chooses_gain
 from recbole_odrec.trainer.student_update import n_followers_of, rate_of_checkpoint
+
+
+def take_window(config: Config) -> None:
+    """Where the data would decide how long windows are: as long as the networks can read that are given as files.
+
+    Args:
+        config: of the run; changed.
+
+    Raises:
+        UserError: a file that is no trained model.
+    """
+    config["decided"] = {}
+    if config[KEY] != "auto":
+        return
+    files = [config["update_from"], *(entry.get("checkpoint") for entry in config["teachers"] or ())]
+    states = [checkpoint.load_model(Path(file)) for file in files if file]
+    lengths = [state["config"][KEY] for state in states if state["model"] not in NEIGHBOURS]
+    if lengths:
+        config[KEY] = min(lengths)
+        config["decided"] = {KEY: f"{config[KEY]}, as many as the networks that are given as files read"}
 
 
 def decide_followers(config: Config, dataset: Any, valid_data: Any) -> None:
@@ -27,14 +49,14 @@ def decide_followers(config: Config, dataset: Any, valid_data: Any) -> None:
     Raises:
         UserError: an update with a gain of its own; `follower_gain=auto`, and no validation cases to choose it on.
     """
-    config["decided"] = {}
+    decided = config["decided"]
     is_asked = "n_followers" in config.external_config_dict
     if config["update_from"] and config["follower_gain"] != "auto":
         raise UserError(f"follower_gain={config['follower_gain']}: an update keeps that of update_from: leave it out.")
     if config["update_from"] and not is_asked:
         n_followers = n_followers_of(checkpoint.load_model(Path(config["update_from"]))["state_dict"])
         if n_followers != config["n_followers"]:
-            config["decided"] = {"n_followers": f"{n_followers}, as many as update_from has"}
+            decided["n_followers"] = f"{n_followers}, as many as update_from has"
             config["n_followers"] = n_followers
         return
     if not config["n_followers"]:
@@ -49,7 +71,7 @@ def decide_followers(config: Config, dataset: Any, valid_data: Any) -> None:
     if isinstance(dataset.inter_feat, StreamedRows) and is_asked:
         raise dataset.inter_feat.refusal("counting followers", "--n_followers=0")
     if reason and not is_asked:
-        config["decided"] = {"n_followers": f"0, not {config['n_followers']}: {reason}"}
+        decided["n_followers"] = f"0, not {config['n_followers']}: {reason}"
         config["n_followers"] = 0
     check_gain(config, valid_data)
 

@@ -18,7 +18,7 @@ from recbole_odrec.data.preparation import prepare
 from recbole_odrec.data.session_dataset import refuse_streamed
 from recbole_odrec.data.shared_data import check_shares
 from recbole_odrec.data.window_loader import SessionWindowLoader
-from recbole_odrec.decided import build_student, decide_followers
+from recbole_odrec.decided import build_student, decide_followers, take_window
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import check_writable, remove_temporary, writing_below
 from recbole_odrec.model.adapter import ProductTeacher
@@ -40,6 +40,7 @@ from recbole_odrec.trainer.start import check_start
 from recbole_odrec.trainer.student_update import StudentUpdate
 from recbole_odrec.trainer.teacher_phase import provide_teacher
 from recbole_odrec.trainer.teacher_plan import TeacherPlan, plan_teachers, start_of_plans
+from recbole_odrec.trainer.teacher_weights import leave_out_undecidable
 
 
 def run(
@@ -105,8 +106,10 @@ def _run_ours(
 ) -> dict:
     """A run of our models in this folder, or in a new one."""
     with agreed():
+        take_window(config)
         train_data, valid_data, test_data = _prepare_data(config, tests)
         decide_followers(config, train_data._dataset, valid_data)
+        leave_out_undecidable(config, train_data._dataset, valid_data)
     check_shares(train_data, valid_data, test_data)
     is_of_teacher = bool(FIXED_PARTS.get(config["model"]))
     split = decide_split(config, int(train_data._dataset.item_num)) if is_of_teacher else None

@@ -95,6 +95,7 @@ def read_sessions(dataset: str, settings: dict[str, Any], folder: Path, has_peer
             f"{dataset}: benchmark train needs session files of `recbole-odrec convert`, one session a line."
         )
     train = data.build()[0]
+    settings["MAX_ITEM_LIST_LENGTH"] = data.max_item_list_len
     if not has_peer:
         return Sessions(dataset, settings, train, config["device"])
     tokens = data.field2id_token[data.iid_field]

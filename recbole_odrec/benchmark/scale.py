@@ -160,7 +160,7 @@ def _steps(asked: Asked) -> tuple[int, int, bool, list[float]]:
 
     name = "SASRecTeacher" if asked.model == DENSE else "ODRec"
     values = {**MODELS[asked.model], "score_memory": asked.score_memory, "state": "ERROR", "recipe": "paper"}
-    values["split_table"] = asked.split
+    values |= {"split_table": asked.split, "MAX_ITEM_LIST_LENGTH": 50}
     if "compression_rate" in values and asked.items < 10_000:  # codebooks weigh too much for so few items
         values["compression_rate"] = 2
     config = make_config(name, "generated", config_dict=values)

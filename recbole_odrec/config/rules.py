@@ -67,7 +67,8 @@ RULES: dict[str, Rule] = _by_key(
     (Rule(lambda value: value is False or (value is True and find_spec("wandb") is not None),
           "False, or True with the package wandb installed (pip install wandb)"), "log_wandb"),
     # --- training
-    (whole(1), "epochs train_batch_size eval_batch_size save_step MAX_ITEM_LIST_LENGTH"),
+    (whole(1), "epochs train_batch_size eval_batch_size save_step"),
+    (word("auto") | whole(1), "MAX_ITEM_LIST_LENGTH"),
     (whole(1, 2**31 - 1), "shuffle_buffer"),
     (whole(0), "stopping_step refit_epochs eval_step update_budget"),
     (whole(0, 17), "loss_decimal_place metric_decimal_place"),  # digits of a float

@@ -23,6 +23,7 @@ from recbole_odrec.data.known_items import known_items
 from recbole_odrec.data.parquet_manifest import parquet_folder
 from recbole_odrec.data.session_file import session_file_paths
 from recbole_odrec.data.table_reader import Column, Header, read_columns
+from recbole_odrec.data.window_length import KEY, decide_window
 from recbole_odrec.errors import UserError
 
 
@@ -60,6 +61,9 @@ class ExactTables(Dataset):
         self._columns_read: dict[str, list[str]] = {}
         self._known_items = known_items(config)
         super().__init__(config)
+        if isinstance(self, SequentialDataset) and config[KEY] == "auto":  # users are as long as they will be
+            n_items = np.bincount(self.inter_feat[self.uid_field])
+            self.max_item_list_len = decide_window(config, longest=n_items[n_items > 0] - 1)
 
     # ------------------------------------------------------------------ reading
 
@@ -85,7 +89,11 @@ class ExactTables(Dataset):
             header.require({name: header.kinds.get(name, "") for name in given or ()}, f"; {key} names it")
         self._columns_read[kind_of_file] = names
         values = read_columns(path, config["field_separator"], config["encoding"], names)
-        columns = (Column(path, name, values[name], name in needed) for name in names)
+        columns = [Column(path, name, values[name], name in needed) for name in names]
+        if self._are_histories and source == FeatureSource.INTERACTION and config[KEY] == "auto":
+            (histories,) = (column for column in columns if column.name == self.item_list_field)
+            lengths = np.array([len(items) for items in histories.token_lists(config["seq_separator"])])
+            self.max_item_list_len = decide_window(config, lengths, lengths)
         return pd.DataFrame({c.name: self._column(c, FeatureType(header.kinds[c.name]), source) for c in columns})
 
     def _needed_columns(self, source: FeatureSource | str) -> dict[str, str]:
@@ -229,5 +237,6 @@ def _prepare_benchmark_config(config: Config, item_list_field: str) -> None:
         config["alias_of_item_id"] = [*alias, item_list_field]
     seq_len = dict(config["seq_len"] or {})
     if item_list_field in seq_len:
-        config["MAX_ITEM_LIST_LENGTH"] = min(config["MAX_ITEM_LIST_LENGTH"], seq_len.pop(item_list_field))
+        asked, limit = config["MAX_ITEM_LIST_LENGTH"], seq_len.pop(item_list_field)
+        config["MAX_ITEM_LIST_LENGTH"] = limit if asked == "auto" else min(asked, limit)
         config["seq_len"] = seq_len or None

@@ -81,6 +81,9 @@ def plain_to_parquet(
 
     Returns, Raises: as there.
     """
+    for path in (train, test):
+        if path is not None and path.exists() and not path.is_file():
+            raise UserError(f"{path} is no regular file, and --format parquet reads it twice: write it to one first.")
     n_sessions, n_test, has_given = sum(1 for _ in plain_sessions(train)), 0, False
     for _, n_given in joined_cases(plain_cases(test)) if test else ():
         n_test, has_given = n_test + 1, has_given or n_given > 1

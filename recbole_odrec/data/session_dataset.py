@@ -27,6 +27,7 @@ from recbole_odrec.data.parquet_manifest import SPLITS, parquet_folder
 from recbole_odrec.data.parquet_sessions import StreamedPart, read_parquet
 from recbole_odrec.data.session_file import Sessions, joined, read_sessions, session_file_paths
 from recbole_odrec.data.session_rows import RowFields, SessionRows, StreamedRows
+from recbole_odrec.data.window_length import decide_window
 from recbole_odrec.data.window_plan import SessionBlock
 from recbole_odrec.errors import UserError
 
@@ -89,6 +90,9 @@ class SessionDataset(ExactTables, SequentialDataset):
 
     def _add_sessions(self, sessions: Sessions) -> None:
         self.tokens, self.parts, self._parts_read = sessions.tokens, sessions.parts, sessions.parts
+        train = self.parts[0]
+        lengths = None if isinstance(train, StreamedPart) else np.diff(train.starts) - 1
+        self.max_item_list_len = decide_window(self.config, 1 if lengths is None else train.n_given, lengths)
         fields = RowFields(self.uid_field, self.iid_field, self.item_list_length_field, SESSION_START, HISTORY_END)
         for field in fields:
             self.set_field_property(field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)

@@ -72,7 +72,8 @@ def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:
 def test_benchmark_train_gives_the_peer_its_most_recent_items_of_longer_sessions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sessions = [" ".join(str((7 * row + i) % 50 + 1) for i in range(length)) for row in range(30) for length in (6, 80)]
+    lengths = [length for _ in range(30) for length in (6, 180)]
+    sessions = [" ".join(str((7 * row + i) % 50 + 1) for i in range(length)) for row, length in enumerate(lengths)]
     Path("train.txt").write_text("\n".join(sessions) + "\n")
     words = ["--name", "long", "--output", ".", "--train_sessions", "train.txt"]
     assert main(["convert", "--no_progress", *words]) == 0
@@ -88,5 +89,5 @@ def test_benchmark_train_gives_the_peer_its_most_recent_items_of_longer_sessions
     monkeypatch.setattr("recbole_odrec.benchmark.training._take_turns", look)
     words = ["--dataset", "long", "--data_path", ".", "--rounds", "1", "--steps", "2"]
     assert main(["benchmark", "train", *words, "--output", "speed.json"]) == 0
-    assert seen == {"longest": 50, "width": 50}
+    assert seen == {"longest": 100, "width": 100}
     assert json.loads(Path("speed.json").read_text())["models"]["RecBole SASRec"]["step_ms"] == 750.0

@@ -198,7 +198,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(odrec_run, capsys) -> None:
     checkpoint.save(inputs / "other.pth", {**state, "model": "BPR"})
     own = [
         ({"seed": -1}, "holds seed=-1, expected a whole number from 0 to 4294967295"),
-        ({"MAX_ITEM_LIST_LENGTH": 0}, "holds MAX_ITEM_LIST_LENGTH=0, expected a whole number from 1"),
+        ({"MAX_ITEM_LIST_LENGTH": 0}, "holds MAX_ITEM_LIST_LENGTH=0, expected one of auto or a whole number from 1"),
         ({"topk": [10**30]}, "expected a whole number from 1 to 2147483647 or a list"),
         ({"hidden_size": 10**30}, f"holds hidden_size={10**30}, expected finite numbers below 2**32"),
         ({"hidden_size": -3}, "hidden_size=-3, expected a whole number of at least 1"),
