@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -61,6 +62,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def models_of(phase: Mapping[str, Any]) -> str:
+    """The model of a phase; of several teachers, each."""
+    return ", ".join(member["model"] for member in phase.get("members", [phase]))
+
+
 def table(result: dict[str, Any]) -> str:
     """A title, then one row a phase: as many metrics, sizes and times as fit into `WIDTH` columns.
 
@@ -71,7 +77,7 @@ def table(result: dict[str, Any]) -> str:
     reports = [(phase[split] or {}, phase["parameters"], phase) for phase in phases.values()]
     metrics = list(reports[0][0].get("all") or {})
     selects = str(result["config"]["valid_metric"]).lower()
-    columns = {"": [f"{name} ({phase['model']})" for name, phase in phases.items()]}
+    columns = {"": [f"{name} ({models_of(phase)})" for name, phase in phases.items()]}
     for metric in metrics:
         for group in ("all", "head", "tail") if metric == selects else ("all",):
             values = [(metrics_of.get(group) or {}).get(metric) for metrics_of, _, _ in reports]

@@ -11,6 +11,7 @@ from typing import Any
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.parsing import VOLATILE
+from recbole_odrec.result import models_of
 
 # Split, group of cases, metric.
 Column = tuple[str, str, str]
@@ -47,7 +48,9 @@ def summarize(paths: Iterable[str | Path], full: bool = False) -> str:
         asked = config.get("compression_rate")
         for name, phase in result["phases"].items():
             is_student = name == "student"
-            model = f"{phase['model']}, {config['table']}" if is_student and "table" in config else phase["model"]
+            model = (
+                f"{phase['model']}, {config['table']}" if is_student and "table" in config else _models(phase, config)
+            )
             rate = f"{asked:g}x asked" if is_student and asked else "-"
             asked_for = (result["dataset"], name, model, rate, _settings(config), 0)
             row = teachers.get(asked_for, asked_for)
@@ -65,13 +68,26 @@ def summarize(paths: Iterable[str | Path], full: bool = False) -> str:
         reports = list(phases.values())
         sizes = reports[0]["parameters"]
         stored = f"{sizes['compression_rate']:.1f}x ({rate})" if rate != "-" else "1x"
-        table = f"{sizes['item_table']:,}" if "item_table" in sizes else "-"
+        tables = sorted({report["parameters"].get("item_table", 0) for report in reports})
+        table = (
+            " to ".join(f"{n_stored:,}" for n_stored in dict.fromkeys([tables[0], tables[-1]])) if tables[0] else "-"
+        )
         cells = [_spread([value for r in reports if (value := _value(r, column)) is not None]) for column in columns]
         seconds = [r["seconds"] for r in reports if "seconds" in r]
         seeds = ", ".join(map(str, sorted(phases)))
         time = f"{mean(seconds):.0f}" if seconds else "-"
         lines.append([dataset, f"{name} ({model})", stored, table, *cells, time, seeds])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _models(phase: dict[str, Any], config: dict[str, Any]) -> str:
+    """Model of a phase; of teachers, those asked for where the data may have left some out, seed by seed."""
+    if "weights" not in phase:
+        return models_of(phase)
+    return ", ".join(
+        f"{entry.get('model', 'a file')}{' where it helps' if entry.get('weight') == 'auto' else ''}"
+        for entry in config["teachers"]
+    )
 
 
 def _settings(config: dict[str, Any]) -> str:

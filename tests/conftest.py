@@ -58,6 +58,7 @@ SLOW = (
     "demo/",
     "processes/",
     "trainer/test_resume.py",
+    "trainer/test_teacher_weights.py",
     "trainer/test_teacher_phase.py",
     "test_package.py",
 )

@@ -80,3 +80,17 @@ def test_a_metric_without_a_cut_off_is_in_the_table() -> None:
     lines = table(result(model=of_one) | {"config": {"valid_metric": "AUC"}}).splitlines()
     assert {"auc", "logloss"} <= set(lines[1].split())
     assert {"0.7500", "0.5000"} <= set(lines[3].split())
+
+
+def test_a_teacher_that_teaches_where_it_helps_is_one_row_over_seeds(capsys: pytest.CaptureFixture) -> None:
+    entries = [{"model": "SASRecTeacher"}, {"model": "ItemTransitions", "weight": "auto"}]
+    of_both = {**phase("TeacherEnsemble", 0.1, item_table=300, compression_rate=1.0), "weights": [1, 0.4]}
+    of_both["members"] = [{"model": entry["model"]} for entry in entries]
+    alone = {**phase("SASRecTeacher", 0.3, item_table=100, compression_rate=1.0), "weights": [1, 0]}
+    for seed, teacher in enumerate((of_both, alone), start=1):
+        run = {**result(teacher=teacher), "seed": seed}
+        Path(f"{seed}.json").write_text(json.dumps({**run, "config": {**run["config"], "teachers": entries}}))
+    assert "\nteacher (SASRecTeacher, ItemTransitions)  " in table(json.loads(Path("1.json").read_text()))
+    assert main(["summary", "1.json", "2.json"]) == 0
+    (row,) = capsys.readouterr().out.splitlines()[2:]
+    assert row.startswith("| d | teacher (SASRecTeacher, ItemTransitions where it helps) | 1x | 100 to 300 | 21.00 ± ")

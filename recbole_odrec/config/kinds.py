@@ -73,6 +73,7 @@ ANYTHING = Rule(lambda value: True, "any value")
 FLAG = Rule(lambda value: isinstance(value, bool), "True or False")
 TEXT = Rule(lambda value: isinstance(value, str) and value != "", "a word")
 POSITIVE = Rule(lambda value: is_number(value) and value > 0, "a number above 0")
+WEIGHT = POSITIVE | word("auto")  # of a teacher; auto is chosen on validation
 NOT_NEGATIVE = Rule(lambda value: is_number(value) and value >= 0, "a number of at least 0")
 SHARE = Rule(lambda value: is_number(value) and 0 <= value < 1, "a number in [0, 1)")
 

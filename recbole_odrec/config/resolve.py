@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from recbole.utils import argument_list
 
-from recbole_odrec.config.kinds import POSITIVE, TEXT, list_of, whole
+from recbole_odrec.config.kinds import TEXT, WEIGHT, list_of, whole
 from recbole_odrec.config.layers import Resolved, known_keys, resolve_model
 from recbole_odrec.config.properties import our_properties, recipe_properties
 from recbole_odrec.errors import UserError
@@ -97,7 +97,7 @@ def start_of(starts_from: Any, entries: Sequence[Mapping[str, Any]]) -> int:
 def _with_teachers(student: Resolved) -> Resolved:
     """The list of teachers, written out as a run records it: with what the recipe says of every teacher."""
     given = dict(student.given)
-    _refuse_old_keys(given, student.defaults["teachers"])
+    _refuse_old_keys(given, [entry for entry in student.defaults["teachers"] if entry.get("weight") != "auto"])
     if "teacher" in given:
         if "teachers" in given:
             raise UserError("teacher and teachers are given: teacher is short for a list of one, leave it out.")
@@ -113,7 +113,8 @@ def _with_teachers(student: Resolved) -> Resolved:
     for entry in run.values["teachers"]:
         if "checkpoint" not in entry:
             resolve_teacher(run, entry["model"], differences(entry))
-    start_of(run.values["starts_from"], run.values["teachers"])
+    start = run.values["teachers"][start_of(run.values["starts_from"], run.values["teachers"])]
+    require(start.get("weight") != "auto", "weight of the teacher to start from", "auto", "a number above 0")
     return run
 
 
@@ -127,7 +128,7 @@ def _written_out(entries: Any, dataset: str, of_every_one: Mapping[str, Any]) ->
     require(bool(is_list), "teachers", entries, "a list such as [{model: SASRecTeacher, hidden_size: 256}]")
     written = []
     for number, entry in enumerate(entries, 1):
-        for key, rule in (("weight", POSITIVE), ("checkpoint", TEXT), ("model", TEXT)):
+        for key, rule in (("weight", WEIGHT), ("checkpoint", TEXT), ("model", TEXT)):
             require(
                 rule.holds(entry.get(key, 1 if key == "weight" else "-")),
                 f"{key} of teacher {number}",

@@ -59,7 +59,8 @@ def start_from_teacher(student: ODRec, teacher: Any, copy_weights: bool) -> None
     def learnt() -> tuple[float | None, dict[str, Tensor], dict[str, Any]]:
         table.arrange_(vectors)
         kept = table.fit_(vectors) if copy_weights and width == table.embedding_dim else None
-        return kept, {name: values.cpu() for name, values in table.state_dict().items()}, rng_state()
+        state = table.state_dict() if n_processes() > 1 else {}
+        return kept, {name: values.cpu() for name, values in state.items()}, rng_state()
 
     kept, state, random = first_gives(learnt)
     if n_processes() > 1:

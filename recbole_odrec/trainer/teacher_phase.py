@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from shutil import copyfileobj
@@ -19,7 +19,6 @@ from recbole_odrec.data.window_loader import SessionWindowLoader
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_atomically
 from recbole_odrec.model.adapter import ProductTeacher
-from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.nn.tables.split import split_tables
 from recbole_odrec.processes.group import first_gives
 from recbole_odrec.trainer import checkpoint
@@ -28,6 +27,7 @@ from recbole_odrec.trainer.objectives import splits_teacher
 from recbole_odrec.trainer.phase_log import phase_log
 from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.teacher_plan import TeacherPlan, plan_teachers, served, start_of_plans
+from recbole_odrec.trainer.teacher_weights import Teaching, choose_weights, ensemble_of, leave_out_undecidable
 
 Source = Literal["trained", "cache", "checkpoint"]
 
@@ -42,6 +42,8 @@ class TeacherPhase:
         origin: where it came from (`source`) and the file of its best weights (`checkpoint`).
         members: of several teachers, what each one's phase says of itself; empty for one.
         folder: name of its folder in the run's.
+        decided: what was decided of the list of teachers, key -> reason.
+        weights: those of the list where some were chosen, 0 for one that was left out.
     """
 
     model: nn.Module
@@ -49,9 +51,14 @@ class TeacherPhase:
     origin: dict[str, Any]
     members: list[dict[str, Any]] = field(default_factory=list)
     folder: str = "teacher"
+    decided: dict[str, str] = field(default_factory=dict)
+    weights: list[float] = field(default_factory=list)
 
     def described(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """The report of this phase with its origin; of several teachers, each one's training is its own."""
+        if self.decided:
+            decided = {**report.get("decided", {}), **self.decided}
+            report = {**report, "decided": decided, "weights": self.weights}
         if not self.members:
             return {**report, **self.origin}
         own = {key: value for key, value in report.items() if key not in ("best_epoch", "losses", "checkpoint")}
@@ -82,10 +89,20 @@ def provide_teacher(
     Raises:
         UserError: as `plan_teachers`.
     """
-    plans = plan_teachers(config, train_data) if plans is None else plans
+    if plans is None:
+        leave_out_undecidable(config, train_data._dataset, valid_data)
+        plans = plan_teachers(config, train_data)
     phases = [_provide(config, plan, train_data, valid_data, run_dir, resume, show_progress) for plan in plans]
-    if len(phases) == 1:
-        return phases[0]
+    start = start_of_plans(config, plans)
+    teachers = [
+        Teaching(plan.config["model"], phase.model, plan.share) for plan, phase in zip(plans, phases, strict=True)
+    ]
+    trainer = phases[start].trainer
+    trainer.eval_collector.data_collect(train_data)  # a teacher that was not trained here has not yet
+    weights, reasons = choose_weights(teachers, start, trainer, valid_data, show_progress)
+    teaching = [phase for phase, weight in zip(phases, weights, strict=True) if weight]
+    if len(teaching) == 1:
+        return replace(teaching[0], decided=reasons, weights=weights)
     members = [
         {
             "model": plan.config["model"],
@@ -97,13 +114,12 @@ def provide_teacher(
             **({"decided": decided} if (decided := getattr(plan.model, "decided", None)) else {}),
         }
         for plan, phase in zip(plans, phases, strict=True)
+        if phase in teaching
     ]
-    start = start_of_plans(config, plans)
-    ensemble = TeacherEnsemble([phase.model for phase in phases], [plan.share for plan in plans], start)
-    trainer = phases[0].trainer  # of what it does, only evaluation is left
-    trainer.model = ensemble
-    trainer.epoch_seconds = [seconds for phase in phases for seconds in phase.trainer.epoch_seconds]
-    return TeacherPhase(ensemble, trainer, {}, members, folder="teachers")
+    trainer = teaching[0].trainer  # of what it does, only evaluation is left
+    trainer.model = ensemble = ensemble_of(teachers, weights, start)
+    trainer.epoch_seconds = [seconds for phase in teaching for seconds in phase.trainer.epoch_seconds]
+    return TeacherPhase(ensemble, trainer, {}, members, "teachers", reasons, weights)
 
 
 def _provide(

@@ -34,14 +34,14 @@ class TeacherPlan:
     Attributes:
         config, model: its configuration and network.
         weights: their file if it is given.
-        share: how much its scores count beside the other teachers'.
+        share: how much its scores count beside the other teachers', or `auto`.
         phase: name of its folder in the run's.
     """
 
     config: Config
     model: Any
     weights: Path | None
-    share: float
+    share: float | str
     phase: str
 
     @property

@@ -34,6 +34,7 @@ from recbole_odrec.config import setting_names
 from recbole_odrec.config.resolve import differences, resolve, resolve_teacher
 from recbole_odrec.nn.product import is_quick_in_bfloat16
 from recbole_odrec.quick_start import run as run_package
+from recbole_odrec.trainer.teacher_weights import WEIGHTS
 
 SMALL = {"hidden_size": 16, "epochs": 2, "readout": "item_attention", "repeat_scores": True, "train_batch_size": 256}
 
@@ -242,8 +243,10 @@ def test_users_with_their_last_items_left_out(small_data, capsys) -> None:
     """The run that selects is tested; a student's teacher is a row of its own; a default that changed is noticed."""
     few = {**SMALL, "epochs": 1}
     write_row(TEACHER, title="Teacher", model="SASRecTeacher", is_default=True, settings=few)
-    student = {"title": "Student", "model": "ODRec", "is_default": True, "teachers": [{"row": TEACHER}]}
+    taught = [{"row": TEACHER}, {"row": "counts", "weight": "auto"}]
+    student = {"title": "Student", "model": "ODRec", "is_default": True, "teachers": taught}
     write_row(STUDENT, settings={**few, "compression_rate": 2}, **student)
+    write_row("counts", title="ItemTransitions", model="ItemTransitions", is_default=True)
     write_row("vstan", title="VSTAN", model="VSTAN", is_default=True)
     baseline = {**EVALUATION, "epochs": 1, "embedding_size": 16, "hidden_size": 16}
     write_row("gru4rec", title="GRU4Rec", model="GRU4Rec", is_default=True, settings=baseline)
@@ -251,13 +254,14 @@ def test_users_with_their_last_items_left_out(small_data, capsys) -> None:
     words = ["benchmark", "accuracy", "--no_progress", "--output", "out", "--data_path", str(small_data)]
     assert main(words) == 0
     folder = Path("out/accuracy/ml-small")
-    rows = (TEACHER, STUDENT, "vstan", "gru4rec")
+    rows = (TEACHER, STUDENT, "vstan", "gru4rec", "counts")
     assert {path.name for path in folder.iterdir()} == {f"{row}.seed-1.json" for row in rows}
     for run in (run_of(folder, row, 1) for row in rows):
         assert run["stage"] == "selected on validation, tested once"
         assert run["data"] == {"items": 1265, "users": [120] * 3, "cases": [12_359, 120, 120]}
-        assert run["valid"]["all"]["ndcg@10"] > 0
+        assert run["valid"]["all"]["ndcg@20"] > 0
         assert run["config"]["eval_args"]["split"] == {"LS": "valid_and_test"}
+        assert run["config"]["MAX_ITEM_LIST_LENGTH"] == (50 if run["row"] == "gru4rec" else 100)  # as the data decided
         assert run["config"].keys() >= DATA_KEYS - {"alias_of_entity_id", "alias_of_relation_id"}
         assert run["test"]["all"]["ndcg@20"] == pytest.approx(
             case_values(unpack(run["test_ranks"]), "ndcg@20").mean(), abs=1e-6
@@ -266,13 +270,18 @@ def test_users_with_their_last_items_left_out(small_data, capsys) -> None:
         assert not unpack(run["test_repeats"]).any()  # nobody rates a film twice
     text, board = Path("out/accuracy.md").read_text(), Path("out/README.md").read_text()
     assert "1,265 items. Training: 120 users, 12,359 cases; validation: 120 users, 120 cases; test:" in board
-    ratio = np.divide(*(run_of(folder, row, 1)["test"]["all"]["ndcg@20"] for row in (STUDENT, "vstan")))
-    assert f"| Student | {ratio:.3f} | " in text.split("Beside VSTAN, the best of the models that count here")[1]
+    ratio = np.divide(*(run_of(folder, row, 1)["test"]["all"]["ndcg@20"] for row in (STUDENT, "counts")))
+    assert (
+        f"| Student | {ratio:.3f} | " in text.split("Beside ItemTransitions, the best of the models that count here")[1]
+    )
     # The student is what the package trains by itself when it trains its teacher too.
     settings = {**few, "compression_rate": 2, "seed": 1, "metric_decimal_place": 6, "data_path": str(small_data)}
     alone = run_package("ODRec", "ml-small", config_dict=settings)
-    for phase, row in (("teacher", TEACHER), ("student", STUDENT)):
-        assert alone["phases"][phase]["test"]["all"] == run_of(folder, row, 1)["test"]["all"]
+    of_row = run_of(folder, STUDENT, 1)
+    assert alone["phases"]["student"]["test"]["all"] == of_row["test"]["all"]
+    weights = [teacher["weight"] for teacher in of_row["config"]["teachers"]]
+    assert weights == alone["phases"]["teacher"]["weights"] == [1, weights[1]]
+    assert weights[1] in WEIGHTS  # after an epoch the network knows less than counting does
     kept = (folder / f"{TEACHER}.seed-1.json").read_text()
     (folder / f"{TEACHER}.seed-1.json").write_text(json.dumps({**json.loads(kept), "config": None}))
     for more in ([], ["--tables_only"]):
@@ -334,7 +343,7 @@ def test_bad_input_is_one_line(capsys, words: list[str], message: str) -> None:
         ({"settings": {"epochs": "a"}}, "ml/a.yaml: epochs='a', expected a whole number"),
         ({"teachers": "b"}, "a.yaml: teachers='b', expected a list of rows that teach"),
         ({"teachers": [{"weight": 2}]}, "a.yaml is not a row of `benchmark accuracy`: it lacks `row`"),
-        ({"teachers": [{"row": "a", "weight": "x"}]}, "a.yaml: weight='x', expected a number above 0."),
+        ({"teachers": [{"row": "a", "weight": "x"}]}, "a.yaml: weight='x', expected a number above 0 or one of auto."),
         ({"teachers": [{"row": "a", "seeds": 4}]}, "a.yaml: seeds=4, expected a whole number from 1 to 3."),
         ({"teachers": [{"row": "a", "wait": 1}]}, "a.yaml: unknown key `wait` (did you mean `weight`?)."),
         ({"teachers": [{"row": "b"}]}, "ml/a.yaml names the row `b`, which is not there"),

@@ -18,6 +18,7 @@ from recbole_odrec.benchmark.accuracy.ranks import unpack
 from recbole_odrec.benchmark.accuracy.rows import Row
 from recbole_odrec.config import setting_names
 from recbole_odrec.config.resolve import resolve
+from recbole_odrec.data.window_length import KEY, USUAL
 from recbole_odrec.errors import UserError
 
 # bfloat16 where it is fast; RecBole writes out a None.
@@ -61,12 +62,17 @@ def difference(row: Row, rows: Mapping[str, Row], run: Mapping[str, Any]) -> str
     taught = had.get("teachers") or []
     if (names := [one["row"] for one in taught]) != (now := row.names_of_teachers):
         return f"teachers: {names} then, {now} now"
+    for one, weight in zip(taught, row.weights_of_teachers, strict=True):
+        if weight not in ("auto", one["weight"]):
+            return f"weight of {one['row']}: {one['weight']} then, {weight} now"
     for name, then in ((row.name, had), *((one["row"], one["config"]) for one in taught)):
         if not rows[name].is_default:
             continue
         decided = then.get("decided", {})  # from the data, over what was asked
         then = {**_unwritten(rows[name]), **then}
         for key, value in meaning(rows[name]).items():
+            if (key, value) == (KEY, "auto"):
+                value = USUAL  # where the data did not decide on more
             if key not in decided and then.get(key, "nothing") != value:
                 return f"{key} of {name}: {then.get(key, 'nothing')!r} then, {value!r} now"
     return ""

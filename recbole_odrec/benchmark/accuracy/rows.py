@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recbole_odrec.config.kinds import ANYTHING, FLAG, POSITIVE, TEXT, Rule, list_of, table, whole
+from recbole_odrec.config.kinds import ANYTHING, FLAG, TEXT, WEIGHT, Rule, list_of, table, whole
 from recbole_odrec.config.properties import our_properties
 from recbole_odrec.config.reading import read_yaml
 from recbole_odrec.errors import UserError, did_you_mean
@@ -31,7 +31,7 @@ _RULES: dict[str, Rule] = {
     "settings": table(ANYTHING, "of a run's keys and values"),
     "teachers": list_of(table(ANYTHING, ""), "rows that teach, such as [{row: sasrec-teacher}]"),
 }
-_RULES_OF_TEACHER: dict[str, Rule] = {"row": TEXT, "weight": POSITIVE, "seeds": whole(1, len(SEEDS))}
+_RULES_OF_TEACHER: dict[str, Rule] = {"row": TEXT, "weight": WEIGHT, "seeds": whole(1, len(SEEDS))}
 _OF_THE_RUN = {"seed", "teachers", "refit_epochs", "checkpoint_dir"}  # no row's: each of its runs has its own
 
 
@@ -41,12 +41,12 @@ class TeacherRow:
 
     Attributes:
         row: its name.
-        weight: how much its scores count beside the other teachers'.
+        weight: how much its scores count beside the other teachers', or `auto`: chosen on validation.
         seeds: as many seeds of it teach, the student's own first.
     """
 
     row: str
-    weight: float = 1
+    weight: float | str = 1
     seeds: int = 1
 
 
@@ -95,6 +95,11 @@ class Row:
     def names_of_teachers(self) -> list[str]:
         """A name a run that teaches, so one of several seeds several times."""
         return [teacher.row for teacher in self.teachers for _ in range(teacher.seeds)]
+
+    @property
+    def weights_of_teachers(self) -> list[float | str]:
+        """A weight a run that teaches."""
+        return [teacher.weight for teacher in self.teachers for _ in range(teacher.seeds)]
 
 
 def read_rows(folder: Path) -> dict[str, dict[str, Row]]:

@@ -123,8 +123,13 @@ class Runner:
                 settings["follower_gain"] = selected["follower_gain"]
         teachers = self._teachers(job)
         if teachers:
+            if job.row.of_sessions and not job.selects:  # those that were chosen, 0 for one that was left out
+                chosen = [entry["weight"] for entry in self._selected(job)["config"]["teachers"]]
+                teachers = [(one, weight) for (one, _), weight in zip(teachers, chosen, strict=True)]
+                if isinstance(start := settings.get("starts_from"), int):
+                    settings["starts_from"] = start - chosen[: start - 1].count(0)
             settings["teachers"] = [
-                {"checkpoint": str(self._checkpoint(teacher)), "weight": weight} for teacher, weight in teachers
+                {"checkpoint": str(self._checkpoint(one)), "weight": weight} for one, weight in teachers if weight
             ]
         settings["checkpoint_dir"] = str(self._folder(job))
         config = make_config(job.row.model, job.row.dataset, config_dict=settings)
@@ -134,8 +139,10 @@ class Runner:
         resumes, tests = _is_begun(job, settings), not job.selects
         result = run(job.row.model, job.row.dataset, config_dict=settings, resume=resumes, tests=tests)
         config = {key: result["config"][key] for key in setting_names(job.row.model) if key in result["config"]}
-        config |= data_keys(job.row)
+        config = {**data_keys(job.row), **config}  # what the data decided is a number in the run
         if teachers:  # their files are places on this machine
+            if weights := result["phases"]["teacher"].get("weights"):
+                teachers = [(one, weight) for (one, _), weight in zip(teachers, weights, strict=True)]
             config["teachers"] = [
                 {"row": one.row.name, "seed": one.seed, "weight": weight, "config": self._read(one)["config"]}
                 for one, weight in teachers
@@ -199,7 +206,7 @@ class Runner:
     def _row(self, job: Job, name: str) -> Row:
         return self.rows[job.row.dataset][name]
 
-    def _teachers(self, job: Job) -> list[tuple[Job, float]]:
+    def _teachers(self, job: Job) -> list[tuple[Job, float | str]]:
         """Runs of the row's teachers, of its own seed and of as many others as they say, with their weights."""
         seeds = [job.seed, *(seed for seed in SEEDS if seed != job.seed)]
         return [
