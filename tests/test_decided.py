@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from conftest import SMALL
 
 from recbole_odrec.config import make_config
 from recbole_odrec.decided import build_student
@@ -11,7 +12,6 @@ from recbole_odrec.nn import ItemTable
 from recbole_odrec.nn.tables import TABLES
 from recbole_odrec.parsing import parse
 from recbole_odrec.quick_start import run
-from tests.conftest import SMALL
 
 
 @pytest.mark.parametrize(("table", "n_items"), [("tensor_train", 30), ("codes", 200)])

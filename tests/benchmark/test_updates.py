@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import recbole
+from conftest import film_sessions
 
 from recbole_odrec.benchmark import new_items, updates
 from recbole_odrec.bundle import Recommender
 from recbole_odrec.cli import main
 from recbole_odrec.errors import UserError
-from tests.conftest import film_sessions
 
 
 @pytest.fixture

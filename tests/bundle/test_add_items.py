@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import film_sessions
 
 from recbole_odrec.bundle import Recommender
 from recbole_odrec.bundle.add_items import read_sessions
@@ -21,7 +22,6 @@ from recbole_odrec.bundle.tokens import TokenTable, read_table
 from recbole_odrec.cli import main
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn import LastStateReadout, ProductCodesEmbedding, SelfAttentionEncoder
-from tests.conftest import film_sessions
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ML_100K, SMALL
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
@@ -16,7 +17,6 @@ from recbole_odrec.config import make_config
 from recbole_odrec.data.window_length import KEY, decide_window
 from recbole_odrec.quick_start import run
 from recbole_odrec.registry import OUR_MODELS
-from tests.conftest import ML_100K, SMALL
 
 
 def config_of(**given: Any) -> Any:

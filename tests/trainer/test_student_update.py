@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from conftest import ML_100K, TINY_RUN
 
 from recbole_odrec.bundle import Recommender
 from recbole_odrec.bundle.delta_maker import write_delta
@@ -19,7 +20,6 @@ from recbole_odrec.model import ODRec
 from recbole_odrec.quick_start import run
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.student_update import CODES, StudentUpdate
-from tests.conftest import ML_100K, TINY_RUN
 
 OF_CODES = {"table": "codes", "init_from_teacher": True, "n_followers": 2, "seed": 1}
 BUDGET = 5200

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import SMALL
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer
 
@@ -16,7 +17,6 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.quick_start import run
 from recbole_odrec.trainer import teacher_weights
 from recbole_odrec.trainer.teacher_weights import WEIGHTS, Teaching, choose_weights, leave_out_undecidable
-from tests.conftest import SMALL
 
 COUNTED = "weight of teacher 2, ItemTransitions"
 NETWORK, COUNTS = {"model": "SASRecTeacher"}, {"model": "ItemTransitions", "weight": "auto"}
