@@ -68,10 +68,8 @@ def summarize(paths: Iterable[str | Path], full: bool = False) -> str:
         reports = list(phases.values())
         sizes = reports[0]["parameters"]
         stored = f"{sizes['compression_rate']:.1f}x ({rate})" if rate != "-" else "1x"
-        tables = sorted({report["parameters"].get("item_table", 0) for report in reports})
-        table = (
-            " to ".join(f"{n_stored:,}" for n_stored in dict.fromkeys([tables[0], tables[-1]])) if tables[0] else "-"
-        )
+        tables = [report["parameters"].get("item_table", 0) for report in reports]
+        table = " to ".join(f"{n_stored:,}" for n_stored in sorted({min(tables), max(tables)}) if n_stored) or "-"
         cells = [_spread([value for r in reports if (value := _value(r, column)) is not None]) for column in columns]
         seconds = [r["seconds"] for r in reports if "seconds" in r]
         seeds = ", ".join(map(str, sorted(phases)))
