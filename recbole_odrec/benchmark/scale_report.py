@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from scipy.optimize import nnls
 
 from recbole_odrec.benchmark.scale import DENSE, MODELS
 from recbole_odrec.benchmark.scale_arithmetic import arithmetic
@@ -97,8 +98,8 @@ def laws_of(rows: Rows) -> list[tuple[str, tuple[float, float], tuple[float, flo
 
 
 def _line(items: np.ndarray, values: list[float]) -> tuple[float, float]:
-    weights = 1 / np.array(values, float)
-    constant, slope = np.linalg.lstsq(np.stack([weights, items * weights], 1), np.ones(len(items)), rcond=None)[0]
+    weights = 1 / np.array(values, float)  # nothing costs less than 0 an item, hence nnls
+    (constant, slope), _ = nnls(np.stack([weights, items * weights], 1), np.ones(len(items)))
     return float(constant), float(slope)
 
 

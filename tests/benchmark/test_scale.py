@@ -63,6 +63,15 @@ def test_rows_are_kept_beside_new_ones_and_the_law_is_found(faked: list[Asked], 
     assert text in capsys.readouterr().out
 
 
+def test_no_item_costs_less_than_nothing() -> None:
+    row = {"model": "dense", "processes": 1, "batch_size": 64, "score_memory": 0.25, "device": "cpu", "step_ms": 5.0}
+    rows = [{**row, "items": items, "peak_bytes": size} for items, size in ((10, 4e6), (1000, 3e6), (100_000, 2e6))]
+    ((_, (constant, slope), of_time),) = laws_of(rows)
+    assert slope == 0
+    assert 2e6 < constant < 4e6
+    assert of_time == pytest.approx((5, 0), abs=1e-9)
+
+
 def test_rows_of_two_processes_stand_beside_those_of_one(faked: list[Asked]) -> None:
     words = ["benchmark", "scale", "--items", "2000", "4000", "--output", "out"]
     assert main([*words, "--models", "dense"]) == 0
