@@ -67,7 +67,7 @@ def decide_followers(config: Config, dataset: Any, valid_data: Any) -> None:
     elif not valid_data and not config["refit_epochs"] and chooses_gain(config):
         reason = "there are no validation cases to choose follower_gain on"
     elif config["model"] == "ODRec" and config["table"] != "codes":
-        reason = f"the rate of table={config['table']} is in numbers, and has no room for them"
+        reason = f"the rate of table={config['table']} has no room for them"
     if isinstance(dataset.inter_feat, StreamedRows) and is_asked:
         raise dataset.inter_feat.refusal("counting followers", "--n_followers=0")
     if reason and not is_asked:

@@ -14,7 +14,7 @@ from recbole_odrec.parsing import parse
 from recbole_odrec.quick_start import run
 
 
-@pytest.mark.parametrize(("table", "n_items"), [("tensor_train", 30), ("codes", 200)])
+@pytest.mark.parametrize(("table", "n_items"), [("tensor_train", 30), ("codes", 200), ("rounded", 30), ("hashed", 200)])
 def test_the_default_rate_is_lowered_to_what_the_catalogue_allows(table: str, n_items: int) -> None:
     keys = {"table": table, "hidden_size": 64, "init_from_teacher": True, "n_followers": 0}
     config, kind = make_config("ODRec", "some", config_dict=keys), TABLES[table]
@@ -57,6 +57,6 @@ def test_followers_that_nobody_asked_for_are_left_out_where_nothing_can_choose_t
     assert result["config"]["n_followers"] == 0
     train = {**given, "table": "tensor_train", "eval_args": {**no_validation, "split": {"LS": "valid_and_test"}}}
     decided = run("ODRec", "ml-small", config_dict=train, tests=False)["config"]["decided"]
-    assert decided["n_followers"] == "0, not 2: the rate of table=tensor_train is in numbers, and has no room for them"
+    assert decided["n_followers"] == "0, not 2: the rate of table=tensor_train has no room for them"
     with pytest.raises(UserError, match="follower_gain=auto is chosen on validation cases"):
         run("ODRec", "ml-small", config_dict={**given, "n_followers": 2})

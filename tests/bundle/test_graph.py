@@ -26,6 +26,7 @@ from recbole_odrec.nn import (
     SemiTensorTrainEmbedding,
     SoftAttentionReadout,
 )
+from recbole_odrec.nn.tables import HashedEmbedding, RoundedEmbedding
 
 N, D, L, K = 97, 24, 9, 7
 
@@ -40,6 +41,9 @@ TABLES = {
     "one full row": lambda: SemiTensorTrainEmbedding(N, D, [1, N], [6, 4], 4, 2, std=1),
     "three cores": lambda: SemiTensorTrainEmbedding(N, D, [4, 5, 6], [3, 2, 4], [1, 6, 4, 1], 2, std=1),
     "codes": lambda: ProductCodesEmbedding(N, D, 6, std=1),
+    "8 bits": lambda: RoundedEmbedding(N, D, 7, std=1),
+    "4 bits": lambda: RoundedEmbedding(N, D, 10, bits=4, std=1),
+    "quotients and remainders": lambda: HashedEmbedding(N, D, 20, std=1),
     "four cores": lambda: SemiTensorTrainEmbedding(N, D, [3, 3, 4, 4], [2, 3, 2, 2], [1, 2, 4, 2, 1], 2, std=1),
 }
 ENCODERS = {
@@ -133,6 +137,17 @@ def test_every_table_gives_pytorchs_items_and_scores(table: str) -> None:
     assert_equal_top(run, parts, sessions(3, batch=1)[:, :1])
 
 
+def test_items_of_one_hash_share_their_score_and_come_in_the_order_of_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TABLES, "modulo", lambda: HashedEmbedding(N, D, 20, has_quotients=False, std=1))
+    parts, _, run = build("modulo")
+    ids, scores = run(sessions())
+    expected = oracle(parts, sessions()).numpy()
+    best = np.lexsort((np.broadcast_to(np.arange(N), expected.shape), -expected.round(4)))[:, :K]
+    np.testing.assert_array_equal(ids, best)
+    np.testing.assert_allclose(scores, np.take_along_axis(expected, best, 1), rtol=1e-4)
+    assert [len({*row}) for row in ids % 20] == [2] * len(ids)
+
+
 @pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("table", ["dense", "two cores"])
@@ -215,7 +230,9 @@ def test_ids_of_many_items_take_a_byte_more(monkeypatch: pytest.MonkeyPatch) -> 
     assert parts[-1].n_bytes == 70_000 * 3 * 4
 
 
-@pytest.mark.parametrize("table", ["dense", "two cores", "fewer rows than k", "three cores", "codes"])
+@pytest.mark.parametrize(
+    "table", ["dense", "two cores", "fewer rows than k", "three cores", "codes", "8 bits", "quotients and remainders"]
+)
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_fewer_bits_stay_near(table: str, precision: str) -> None:
     parts, model, run = build(table, precision=precision)

@@ -16,6 +16,8 @@ TABLE_CASES = [
     ("codes", {"compression_rate": 0.5}),
     ("dense", {}),
     ("dense", {"normalize_items": True}),
+    ("rounded", {"compression_rate": 3}),
+    ("hashed", {"compression_rate": 2}),
 ]
 
 

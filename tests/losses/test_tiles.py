@@ -24,6 +24,9 @@ TABLE_CASES = {
     "moving codes": ("codes", {"compression_rate": 0.5, "move_codes_every": 2}),
     "dense": ("dense", {}),
     "normalised": ("dense", {"normalize_items": True}),
+    "rounded": ("rounded", {"compression_rate": 3, "bits": 4}),
+    "hashed": ("hashed", {"compression_rate": 2}),
+    "hashed by remainders alone": ("hashed", {"compression_rate": 2, "hashing": "modulo"}),
 }
 
 

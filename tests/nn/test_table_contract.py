@@ -54,6 +54,10 @@ CASES = {
     "moving codes": ("codes", {"compression_rate": 0.5, "move_codes_every": 2}),
     "dense": ("dense", {}),
     "normalised": ("dense", {"normalize_items": True}),
+    "rounded": ("rounded", {"compression_rate": 3}),
+    "rounded to 4 bits": ("rounded", {"compression_rate": 3, "bits": 4}),
+    "hashed": ("hashed", {"compression_rate": 2}),
+    "hashed by remainders alone": ("hashed", {"compression_rate": 2, "hashing": "modulo"}),
     "toy": ("toy", {}),
     "frozen": ("frozen", {}),
 }
@@ -230,6 +234,12 @@ def test_every_key_says_what_it_means(name: str) -> None:
         ("codes", {"move_codes_every": True}, "move_codes_every=True, expected a whole number."),
         ("dense", {"table_dropout_prob": 1.0}, "table_dropout_prob=1.0, expected a number in [0, 1)."),
         ("dense", {"normalize_items": 1}, "normalize_items=1, expected True or False."),
+        ("rounded", {"bits": 2}, "bits=2, expected 8 or 4."),
+        ("rounded", {"compression_rate": 0}, "compression_rate=0, expected a number above 0."),
+        ("rounded", {}, "compression_rate=30 cannot be reached by columns of 8 bits for 53 items of 12 columns; at"),
+        ("hashed", {"hashing": "md5"}, "hashing='md5', expected one of quotient_remainder, modulo."),
+        ("hashed", {"compression_rate": 0}, "compression_rate=0, expected a number above 0."),
+        ("hashed", {}, "compression_rate=30 cannot be reached by hashing=quotient_remainder for 53 items; at most 3.5"),
     ],
 )
 def test_bad_settings_are_refused_with_what_is_expected(name: str, settings: dict, message: str) -> None:
