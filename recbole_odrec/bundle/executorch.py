@@ -68,22 +68,30 @@ def build_program(model: nn.Module, max_length: int, topk: int) -> bytes:
             f"--executorch needs ExecuTorch, which cannot be imported here ({' '.join(str(error).split())[:100]}): "
             "pip install 'recbole_odrec[executorch]', or leave the option out."
         ) from error
-    # Recurrent layers are traced for one length; histories are then padded to the maximum.
-    is_fixed = has_fixed_length(model, max_length)
-    example = torch.ones(1, max_length if is_fixed else 2, dtype=torch.long)
-    shapes = None if is_fixed else {"item_seq": {1: torch.export.Dim("length", min=2, max=max_length)}}
-    was_fast, level = torch.backends.mha.get_fastpath_enabled(), logging.root.manager.disable
-    torch.backends.mha.set_fastpath_enabled(False)  # its fused operator has no counterpart on a device
+    level = logging.root.manager.disable
     logging.disable(logging.WARNING)  # ExecuTorch tells of every pass it makes
     try:
-        with torch.no_grad():
-            program = torch.export.export(_Program(model, topk).eval(), (example,), dynamic_shapes=shapes)
+        program = exported(model, max_length, topk)
         return bytes(to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer)
     except Exception as error:  # its passes raise types of their own
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{type(model).__name__} cannot be lowered to ExecuTorch ({reason}).") from error
     finally:
         logging.disable(level)
+
+
+def exported(model: SessionRecommender, max_length: int, topk: int) -> torch.export.ExportedProgram:
+    """The network in PyTorch's own operators, for histories of any length; arguments as of `build_program`."""
+    # Recurrent layers are traced for one length; histories are then padded to the maximum.
+    is_fixed = has_fixed_length(model, max_length)
+    example = torch.ones(1, max_length if is_fixed else 2, dtype=torch.long)
+    shapes = None if is_fixed else {"item_seq": {1: torch.export.Dim("length", min=2, max=max_length)}}
+    was_fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused operator has no counterpart on a device
+    try:
+        with torch.no_grad():
+            return torch.export.export(_Program(model, topk).eval(), (example,), dynamic_shapes=shapes)
+    finally:
         torch.backends.mha.set_fastpath_enabled(was_fast)
 
 

@@ -204,7 +204,7 @@ class ProductCodesEmbedding(ItemTable):
         books = self.rounded_codebooks().flatten(0, 1)  # [M K, W]
         first = ENTRIES * torch.arange(self.n_codes, device=codes.device, dtype=torch.int32)
         # Not `F.embedding`, whose backward pass over few rows and many ids is several times slower on a processor.
-        return books.index_select(0, (codes.int() + first).flatten()).view(len(codes), self.embedding_dim)
+        return books.index_select(0, (codes.int() + first).flatten()).view(-1, self.embedding_dim)
 
     def scores(self, query: Tensor) -> Tensor:
         """Inner products of each query with every item, without building the table: [B, D] -> [B, N]."""
