@@ -21,7 +21,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_odrec.data.window_loader import NEXT_ITEMS, Windows
+from recbole_odrec.data.windows import NEXT_ITEMS, Windows
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.session_recommender import cases_of_all
 from recbole_odrec.nn import FrozenTable

@@ -68,18 +68,38 @@ class StreamedPart(NamedTuple):
         """How often each item occurs in all splits, int64 [N]."""
         return np.sum([self.counts_of[split] for split in self.splits], axis=0)
 
-    def blocks(self, generator: torch.Generator | None) -> Iterator[SessionBlock]:
-        """Row groups in an order drawn from the generator, or as they stand, so many at a time as the buffer holds."""
+    def n_cases_of(self, numbers: Sequence[int]) -> int:
+        """Prefixes with a next item in some row groups."""
+        groups = self.groups
+        return sum(groups[number].n_cases for number in numbers)
+
+    def dealt(self, generator: torch.Generator | None, n_hands: int = 1) -> list[list[int]]:
+        """Row groups in an order drawn from the generator, or as they stand; the next one to who has fewest cases.
+
+        Args:
+            n_hands: no more than there are row groups: so each gets one.
+        """
         groups = self.groups
         order = range(len(groups)) if generator is None else torch.randperm(len(groups), generator=generator).tolist()
+        hands: list[list[int]] = [[] for _ in range(n_hands)]
+        n_cases = [0] * n_hands
+        for number in order:
+            hand = n_cases.index(min(n_cases))
+            hands[hand].append(number)
+            n_cases[hand] += groups[number].n_cases
+        return hands
+
+    def blocks(self, numbers: Sequence[int], n_buffers: int = 1) -> Iterator[SessionBlock]:
+        """Row groups in this order, so many at a time as the buffer holds, or one of several that share its size."""
+        groups, most_cases = self.groups, self.most_cases // n_buffers
         block: list[int] = []
         n_cases = 0
-        for at in order:
-            if block and n_cases + groups[at].n_cases > self.most_cases:
+        for number in numbers:
+            if block and n_cases + groups[number].n_cases > most_cases:
                 yield self._block(block)
                 block, n_cases = [], 0
-            block.append(at)
-            n_cases += groups[at].n_cases
+            block.append(number)
+            n_cases += groups[number].n_cases
         yield self._block(block)
 
     def _block(self, numbers: list[int]) -> SessionBlock:

@@ -9,7 +9,6 @@ for; of a Parquet folder whose training part is larger than `shuffle_buffer`, th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -183,13 +182,8 @@ class SessionDataset(ExactTables, SequentialDataset):
 
     @property
     def training_block(self) -> SessionBlock | None:
-        """All sessions with the cases of this split; None where they are streamed (`training_blocks`)."""
+        """All sessions with the cases of this split; None where they are streamed."""
         return None if isinstance(self.inter_feat, StreamedRows) else SessionBlock(self.tokens, self.case_runs())
-
-    def training_blocks(self, generator: torch.Generator | None) -> Iterator[SessionBlock]:
-        """The sessions of a streamed split, as many at a time as `shuffle_buffer` holds, in an order that is drawn."""
-        part: Any = self.inter_feat.part
-        return part.blocks(generator)
 
     @property
     def content(self) -> list[np.ndarray]:

@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from recbole_odrec.data.session_rows import StreamedRows
 from recbole_odrec.data.window_loader import SessionWindowLoader
+from recbole_odrec.errors import UserError
 from recbole_odrec.processes.checks import check_same_data
-from recbole_odrec.processes.group import n_processes
+from recbole_odrec.processes.group import agreed, n_processes
 
 
 def check_shares(train_data: SessionWindowLoader, valid_data: Any, test_data: Any) -> None:
     """Refuses parts of the data that differ between processes, or have fewer cases than there are processes.
+
+    A streamed part needs a row group for each process, too.
 
     Raises:
         UserError: which part.
@@ -29,3 +33,11 @@ def check_shares(train_data: SessionWindowLoader, valid_data: Any, test_data: An
             fields = (dataset.iid_field, dataset.item_list_length_field)
             arrays[f"{name} cases"] = np.stack([rows[field].numpy() for field in fields])
     check_same_data(arrays, n_cases)
+    with agreed():
+        if isinstance(dataset.inter_feat, StreamedRows) and len(dataset.inter_feat.part.groups) < n_processes():
+            part = dataset.inter_feat.part
+            raise UserError(
+                f"{part.manifest.folder}: {n_processes()} processes and {len(part.groups)} row groups of training "
+                f"sessions, expected one for each: start fewer, or hold all in memory with "
+                f"--shuffle_buffer={part.n_cases}."
+            )

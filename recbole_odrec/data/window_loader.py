@@ -4,75 +4,27 @@ RecBole makes each prefix a row of its own: a session of n items costs n encoder
 position is the state of the prefix that ends there, so a window of a session with a next item at each position holds
 the same training cases in one row.
 
-Dimension key: B windows, L positions, C training cases.
+Dimension key: B windows, L positions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import Any
+from itertools import islice
 
 import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data.interaction import Interaction
-from torch import Tensor
 
 from recbole_odrec.data.length_buckets import SORTING_POOL
+from recbole_odrec.data.own_windows import OwnWindows
+from recbole_odrec.data.parquet_sessions import StreamedPart
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.session_jumps import SessionJumps
 from recbole_odrec.data.window_plan import SessionBlock, WindowPlan
-from recbole_odrec.processes.group import rank
-from recbole_odrec.processes.shares import Share, bounds_of
-
-NEXT_ITEMS = "next_items"  # [B, L]: next item after each position, 0 where there is no training case
-
-
-class Windows(Interaction):
-    """A batch of windows that knows where its cases are, so that nobody has to ask the device for them.
-
-    Attributes:
-        cases: flat positions in `next_items` that hold an item, int64 [C].
-        share: which part of a larger batch these are, where several processes share it.
-    """
-
-    cases: Tensor
-    share: Share | None
-
-    def __init__(self, fields: dict[str, Tensor], cases: Tensor, share: Share | None = None) -> None:
-        super().__init__(fields)
-        self.cases, self.share = cases, share
-
-    def to(self, device: Any, selected_field: Any = None) -> Interaction:
-        """As RecBole's. All of a batch goes to an accelerator as one copy, which the host does not wait for."""
-        device, parts = torch.device(device), [*self.interaction.values(), self.cases]
-        if selected_field is not None or any(part.dtype != torch.int64 for part in parts):
-            return super().to(device, selected_field)
-        if self.cases.device.type != "cpu" or device.type == "cpu":
-            *values, cases = (part.to(device) for part in parts)
-        else:
-            packed = torch.cat([part.flatten() for part in parts])
-            packed = (packed.pin_memory() if device.type == "cuda" else packed).to(device, non_blocking=True)
-            flat = packed.split([part.numel() for part in parts])
-            *values, cases = (values.view(part.shape) for values, part in zip(flat, parts, strict=True))
-        return Windows(dict(zip(self.interaction, values, strict=True)), cases, self.share)
-
-    def shared(self) -> Windows:
-        """This process's share of the rows, as wide as the batch."""
-        n_rows, width = self[NEXT_ITEMS].shape
-        bounds, cases = bounds_of(n_rows), self.cases.numpy()
-        places = np.searchsorted(cases, np.array(bounds) * width)
-        own = slice(places[rank()], places[rank() + 1])
-        share = Share(bounds, own.stop - own.start, len(cases))
-        rows = share.computed
-        of_rows = slice(*np.searchsorted(cases, [rows.start * width, rows.stop * width]))
-        fields = {name: values[rows] for name, values in self.interaction.items()}
-        return Windows(fields, self.cases[of_rows] - rows.start * width, share)
-
-
-def window_cases(batch: Interaction) -> Tensor:
-    """Flat positions of a batch's cases, int64 [C]: those of `Windows`; looked for in any other batch of windows."""
-    return batch.cases if isinstance(batch, Windows) else batch[NEXT_ITEMS].flatten().nonzero().squeeze(1)
+from recbole_odrec.data.windows import NEXT_ITEMS, Windows, beside_others
+from recbole_odrec.processes.group import n_processes, rank
 
 
 class SessionWindowLoader:
@@ -83,7 +35,8 @@ class SessionWindowLoader:
 
     A batch (`Windows`) holds `item_id_list` [B, L], `item_length` [B], `next_items` [B, L] and `item_id` [B], the
     next item of the whole window. Windows of similar length meet in a batch. A data set that is streamed comes block by
-    block: a batch that a block does not fill is filled out of the next one.
+    block: a batch that a block does not fill is filled out of the next one. Of several processes each streams row
+    groups of its own and gets its share of each batch, where data in memory are the same whole batches for all.
 
     Args:
         config: RecBole configuration; `train_batch_size` counts cases (prefixes), as RecBole's rows do;
@@ -109,21 +62,50 @@ class SessionWindowLoader:
         prob = self.config["session_jump_prob"]
         return WindowPlan(block, self._dataset.max_item_list_len), SessionJumps(*block, prob) if prob else None
 
+    @property
+    def _part(self) -> StreamedPart:
+        return self._dataset.inter_feat.part  # pyright: ignore[reportAttributeAccessIssue, reportReturnType]  # streamed
+
     def __len__(self) -> int:
         return -(-self.n_cases // self.batch_size)
 
     def __iter__(self) -> Iterator[Interaction]:
+        if self._whole is None and n_processes() > 1:
+            yield from self._own_shares()
+            return
         left, n_before = np.zeros(0, np.int64), 0  # windows of the batch that is not full yet; cases of those before it
         if self._whole is not None:
             planned = self._whole
             left, _ = yield from self._full_batches(*planned, left, n_before)
         else:
-            planned = None
-            for block in self._dataset.training_blocks(self.generator if self.shuffle else None):
+            planned, part = None, self._part
+            for block in part.blocks(part.dealt(self.generator if self.shuffle else None)[0]):
                 planned = self._planned(block if planned is None else planned[0].before(left, block))
                 left, n_before = yield from self._full_batches(*planned, np.arange(len(left)), n_before)
         if planned is not None and len(left):
-            yield self._batch(*planned, left)
+            yield self._batch(*planned, left, self.generator)
+
+    def _own_shares(self) -> Iterator[Windows]:
+        """All processes draw the same numbers of `generator`; each has one of its own for what is in its share."""
+        part, alike = self._part, self.generator if self.shuffle else None
+        groups = part.dealt(alike, n_processes())[rank()]
+        seed = int(torch.randint(1 << 62, (), generator=self.generator))
+        own = torch.Generator().manual_seed(seed + rank())
+        mine = OwnWindows(part.n_cases_of(groups), len(self), own if self.shuffle else None, alike)
+        stream = mine.batches(part.blocks(groups, n_processes()), self._planned)
+        while some := list(islice(stream, SORTING_POOL)):  # to ask the others once for all of these
+            yield from beside_others(
+                [
+                    (self._batch(*planned, windows, own) if len(windows) else self._stand_in(), len(windows))
+                    for planned, windows in some
+                ]
+            )
+
+    def _stand_in(self) -> Windows:
+        """A row of a process that has none of a batch."""
+        one, dataset = torch.ones(1, dtype=torch.int64), self._dataset
+        fields = {dataset.item_list_field: one[None], dataset.item_list_length_field: one}
+        return Windows({**fields, NEXT_ITEMS: one[None], dataset.iid_field: one}, one - 1)
 
     def _full_batches(
         self, plan: WindowPlan, jumps: SessionJumps | None, left: np.ndarray, n_before: int
@@ -158,14 +140,16 @@ class SessionWindowLoader:
             if self.shuffle:
                 batches = [batches[i] for i in torch.randperm(len(batches), generator=self.generator)]
             for windows in batches:
-                yield self._batch(plan, jumps, windows)
+                yield self._batch(plan, jumps, windows, self.generator)
         return left, n_before
 
     @property
     def _pool_cases(self) -> int:
         return self.batch_size * SORTING_POOL
 
-    def _batch(self, plan: WindowPlan, jumps: SessionJumps | None, windows: np.ndarray) -> Interaction:
+    def _batch(
+        self, plan: WindowPlan, jumps: SessionJumps | None, windows: np.ndarray, generator: torch.Generator
+    ) -> Windows:
         tokens = plan.tokens
         start, first, last = plan.cases_of(windows)
         lengths = last - start
@@ -173,7 +157,7 @@ class SessionWindowLoader:
         if jumps is None:
             positions = start[:, None] + np.arange(lengths.max() + 1)
         else:
-            positions = jumps.walk(start, lengths.max(), self.generator)
+            positions = jumps.walk(start, lengths.max(), generator)
             lengths = np.minimum(lengths, (positions >= 0).sum(1) - 1)
         is_item = columns < lengths[:, None]
         item_seq = np.where(is_item, tokens[np.where(is_item, positions[:, :-1], 0)], 0)
@@ -181,7 +165,7 @@ class SessionWindowLoader:
         next_items = np.where(is_case, tokens[np.where(is_case, positions[:, 1:], 0)], 0)
         window_next = tokens[positions[np.arange(len(windows)), lengths]]
         if self.skip_prob:
-            item_seq, next_items, lengths = self._skip_items(item_seq, next_items, lengths)
+            item_seq, next_items, lengths = self._skip_items(item_seq, next_items, lengths, generator)
         dataset = self._dataset
         cases = torch.as_tensor(np.flatnonzero(next_items))
         return Windows(
@@ -195,11 +179,11 @@ class SessionWindowLoader:
         )
 
     def _skip_items(
-        self, item_seq: np.ndarray, next_items: np.ndarray, lengths: np.ndarray
+        self, item_seq: np.ndarray, next_items: np.ndarray, lengths: np.ndarray, generator: torch.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Leaves out items at random, never a window's last one, and closes the gaps: other contexts every epoch."""
         columns = np.arange(item_seq.shape[1])
-        drawn = torch.rand(item_seq.shape, generator=self.generator).numpy()
+        drawn = torch.rand(item_seq.shape, generator=generator).numpy()
         is_kept = ((drawn >= self.skip_prob) | (columns == lengths[:, None] - 1)) & (columns < lengths[:, None])
         order = np.argsort(~is_kept, axis=1, kind="stable")  # kept positions first, in their order
         lengths = is_kept.sum(1)

@@ -13,7 +13,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_odrec.data.window_loader import NEXT_ITEMS, window_cases
+from recbole_odrec.data.windows import NEXT_ITEMS, window_cases
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.session_recommender import TrainingCases
 from recbole_odrec.nn import FrozenTable

@@ -14,7 +14,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
-from recbole_odrec.data.window_loader import NEXT_ITEMS, window_cases
+from recbole_odrec.data.windows import NEXT_ITEMS, window_cases
 from recbole_odrec.errors import UserError
 from recbole_odrec.losses import AddedScores, CatalogueLoss, ItemShares, ScoreMemory, sampled_loss, table_loss
 from recbole_odrec.model.candidates import scores_of_candidates

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from recbole_odrec.data.head_tail import training_counts
 from recbole_odrec.data.session_dataset import SessionDataset
-from recbole_odrec.data.window_loader import NEXT_ITEMS, window_cases
+from recbole_odrec.data.windows import NEXT_ITEMS, window_cases
 from recbole_odrec.losses import ItemShares, mix_
 from recbole_odrec.model.candidates import scores_of_candidates
 from recbole_odrec.model.session_recommender import TrainingCases

@@ -5,7 +5,8 @@ Dimension key: B rows of a batch, b of a share.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -61,6 +62,18 @@ def bounds_of(n_rows: int, step: int = 1) -> list[int]:
 
 
 # ---------------------------------------------------------------------- what travels
+
+
+def shares_beside_others(sizes: Sequence[tuple[int, int, int]]) -> Iterator[tuple[Share, int]]:
+    """Shares of batches that no process has whole, and how wide the widest share of each is.
+
+    Args:
+        sizes: rows, width and cases of this process's share of each batch.
+    """
+    of_each = _gather(torch.tensor([sizes]), [1] * n_processes()).tolist()
+    for own, *of_all in zip(sizes, *of_each, strict=True):
+        rows, widths, cases = zip(*of_all, strict=True)
+        yield Share([0, *accumulate(rows)], own[2], sum(cases)), max(widths)
 
 
 def sum_gradients(parameters: Sequence[Tensor]) -> None:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +19,16 @@ from conftest import SMALL, film_sessions
 from recbole_odrec import run
 from recbole_odrec.cli import main
 from recbole_odrec.config import make_config
+from recbole_odrec.data import window_loader
 from recbole_odrec.data.convert import split_by_time, write_parquet
 from recbole_odrec.data.head_tail import head_items, training_counts
 from recbole_odrec.data.parquet_manifest import read_manifest
+from recbole_odrec.data.parquet_sessions import StreamedPart
 from recbole_odrec.data.plain_text import read_plain_cases, read_plain_sessions
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader
+from recbole_odrec.data.window_plan import SessionBlock
+from recbole_odrec.data.windows import Windows
 from recbole_odrec.trainer.resumable import ResumableTrainer
 
 FILES = {"benchmark_filename": ["train", "valid", "test"], "USER_ID_FIELD": "session_id"}
@@ -114,17 +119,84 @@ def test_a_streamed_epoch_has_every_case_once_in_full_batches(
 
 def test_no_more_is_in_memory_than_the_buffer_and_a_row_group(both: Path) -> None:
     train = data_of("arrow", shuffle_buffer=700)[0]
-    blocks = list(train.training_blocks(torch.Generator().manual_seed(1)))
+    part = train.inter_feat.part
+
+    def blocks_of(generator: torch.Generator | None) -> list[SessionBlock]:
+        return list(part.blocks(part.dealt(generator)[0]))
+
+    blocks = blocks_of(torch.Generator().manual_seed(1))
     assert len(blocks) > 5
     assert max(len(block.tokens) - len(block.runs) for block in blocks) <= 700
     assert sum(len(block.runs) for block in blocks) == 162
-    other = list(train.training_blocks(torch.Generator().manual_seed(2)))
+    other = blocks_of(torch.Generator().manual_seed(2))
     assert blocks[0].tokens.tolist() != other[0].tokens.tolist()
-    in_order = list(train.training_blocks(None))
+    in_order = blocks_of(None)
     assert (
         np.concatenate([block.tokens for block in in_order]).tolist()
         == data_of("arrow")[0].tokens[: sum(len(block.tokens) for block in in_order)].tolist()
     )
+
+
+class Streams(NamedTuple):
+    """What some processes stream in an epoch: of each its batches, row groups and the state of
+    the generator that all have alike; of each block its items."""
+
+    batches: list[list[dict[str, np.ndarray]]]
+    groups: list[list[int]]
+    n_items: list[int]
+    states: list[list[int]]
+
+
+def streams_of(n_processes: int, **settings: object) -> Streams:
+    """One process after the other, none told of the others' rows; an empty share is a batch of no row."""
+    config, found = config_of("arrow", **settings), Streams([], [], [], [])
+    dataset, block_of, n_rows = SessionDataset(config).build()[0], StreamedPart._block, list[int]()
+
+    def read(self: StreamedPart, numbers: list[int]) -> SessionBlock:
+        found.groups[-1].extend(numbers)
+        found.n_items.append(len((block := block_of(self, numbers)).tokens))
+        return block
+
+    def share(own: list[tuple[Windows, int]]) -> list[Windows]:
+        n_rows.extend(n for _, n in own)
+        return [windows for windows, _ in own]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(window_loader, "n_processes", lambda: n_processes)
+        patch.setattr(window_loader, "beside_others", share)
+        patch.setattr(StreamedPart, "_block", read)
+        for number in range(n_processes):
+            patch.setattr(window_loader, "rank", lambda number=number: number)
+            found.groups.append([])
+            n_rows.clear()
+            loader = SessionWindowLoader(config, dataset)
+            batches = [{name: v.numpy() for name, v in batch.interaction.items()} for batch in loader]
+            assert len(batches) == len(loader)
+            own = zip(batches, n_rows, strict=True)
+            found.batches.append([{name: v[:rows] for name, v in batch.items()} for batch, rows in own])
+            found.states.append(loader.generator.get_state().tolist())
+    return found
+
+
+@pytest.mark.parametrize(("n_processes", "size", "buffer"), [(2, 64, 700), (3, 32, 4000), (3, 5, 1), (20, 64, 1)])
+def test_several_processes_stream_row_groups_of_their_own(both: Path, n_processes: int, size: int, buffer: int) -> None:
+    """Every case once an epoch, in batches as full as one process's."""
+    settings = {"train_batch_size": size, "shuffle_buffer": buffer}
+    text = cases_of(batches_of("text"))
+    found = streams_of(n_processes, **settings)
+    assert cases_of([batch for batches in found.batches for batch in batches]) == text
+    together = [*zip(*found.batches, strict=True)]
+    sizes = np.array([[(share[NEXT_ITEMS] > 0).sum() for share in shares] for shares in together])
+    longest = 20
+    assert abs(sizes.sum(1) - size).max() < n_processes * longest
+    n_groups = len(read_manifest(Path("arrow/ml/ml.parquet")).groups["train"])
+    assert sorted(number for groups in found.groups for number in groups) == [*range(n_groups)]
+    assert min(map(len, found.groups)) >= 1
+    assert max(found.n_items) <= max(buffer // n_processes * 30 / 29, 230)  # a row group and what was waiting
+    assert found.states == found.states[:1] * n_processes
+    again = streams_of(n_processes, **settings, item_skip_prob=0.2, session_jump_prob=0.1)
+    assert again.states == found.states
+    assert again.groups == found.groups
 
 
 def test_rows_items_and_frequencies_are_those_of_text(both: Path) -> None:

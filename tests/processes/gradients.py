@@ -16,7 +16,8 @@ from torch import Tensor
 
 from recbole_odrec.config import make_config
 from recbole_odrec.data.preparation import prepare
-from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader, Windows
+from recbole_odrec.data.window_loader import SessionWindowLoader
+from recbole_odrec.data.windows import NEXT_ITEMS, Windows
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.neighbours import NeighbourModel
 from recbole_odrec.nn import ItemTable

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from recbole_odrec.cli import main
-from recbole_odrec.data import window_loader
-from recbole_odrec.data.window_loader import NEXT_ITEMS, Windows
+from recbole_odrec.data import windows
+from recbole_odrec.data.windows import NEXT_ITEMS, Windows
 from recbole_odrec.processes import shares
 from recbole_odrec.quick_start import run
 
@@ -41,8 +41,10 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "SASRec": ("SASRecTeacher", {"n_heads": 2, "normalize_items": True, "table_dropout_prob": 0.1}),
     "GRU": ("GRU4RecTeacher", {"exclude_seen": True}),
     "split": ("GRU4RecTeacher", {"exclude_seen": True, "split_table": True, "n_followers": 2}),
-    "streamed": ("SASRecTeacher", {"dataset": "clicks", "shuffle_buffer": 3000, "train_batch_size": 2048}),
 }
+CLICKS = {"dataset": "clicks", "shuffle_buffer": 3000, "item_skip_prob": 0}
+STREAM = ("ODRec", {**CLICKS, "compression_rate": 2, "contrastive_weight": 0.5, "train_batch_size": 24})
+BEGUN = {**KEYS, **CLICKS, "epochs": 3, "train_batch_size": 512, "checkpoint_dir": "begun"}
 STEPS = [
     ("ODRec", {"compression_rate": 2, "contrastive_weight": 0.5, "session_jump_prob": 0.2}),
     ("ODRec", {**CODES, "teacher": "GRU4RecTeacher", "temperature": 2.0, "move_codes_every": 1}),
@@ -89,13 +91,14 @@ KILLED = {**KEYS, "split_table": True, "epochs": 3, "compression_rate": 2, "chec
 
 @pytest.fixture(scope="session")
 def data(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with `ml-small`, and with its users as sessions of a Parquet folder, `clicks`, of many row groups."""
+    """Folder with `ml-small`, and with its users as sessions of Parquet folders: `clicks` of many row groups, `one`."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "ml-small").symlink_to(small_data / "ml-small")
     table = ["--inter", str(small_data / "ml-small" / "ml-small.inter"), "--session_field", "user_id"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recbole_odrec.data.parquet_writer.GROUP_ITEMS", 500)
-        assert main(["convert", "--format", "parquet", "--name", "clicks", "--output", str(folder), *table]) == 0
+    for name, n_items in (("clicks", 500), ("one", 10**6)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("recbole_odrec.data.parquet_writer.GROUP_ITEMS", n_items)
+            assert main(["convert", "--format", "parquet", "--name", name, "--output", str(folder), *table]) == 0
     return folder
 
 
@@ -107,7 +110,7 @@ def one_process(data: Path, small_data: Path, tmp_path_factory: pytest.TempPathF
         patch.chdir(folder)
         values = {**KEYS, "data_path": str(data), "checkpoint_dir": str(folder / "saved")}
         for name, (model, keys) in RUNS.items():
-            found[name] = run(model, keys.get("dataset", "ml-small"), config_dict={**values, **keys})
+            found[name] = run(model, "ml-small", config_dict={**values, **keys})
         teacher = {"teachers": [{"checkpoint": found["SASRec"]["phases"]["model"]["checkpoint"]}], "epochs": 1}
         found["given"] = run("ODRec", "ml-small", config_dict={**values, "compression_rate": 2, **teacher})
         found["killed"] = run("ODRec", "ml-small", config_dict={**KILLED, "data_path": str(small_data)})
@@ -126,7 +129,8 @@ def test_as_one_process(
     runs = {**RUNS, "given": ("ODRec", given)}
     here = {"data_path": str(small_data)}
     jobs = [["run", model, {**KEYS, **keys, "data_path": str(data)}] for model, keys in runs.values()]
-    code, _ = launched(before, tmp_path, [*jobs, ["kill", words({**KILLED, **here})]])
+    begun = words({**BEGUN, "data_path": data}, "SASRecTeacher")
+    code, _ = launched(before, tmp_path, [*jobs, ["begin", begun], ["kill", words({**KILLED, **here})]])
     results = dict(zip(runs, json.loads((tmp_path / "results.json").read_text()), strict=True))
     check_numbers({name: one_process[name] for name in runs}, results)
     assert code != 0
@@ -136,17 +140,32 @@ def test_as_one_process(
     jobs = [["step", model, {**KEYS, **keys, **here}] for model, keys in STEPS]
     jobs += [["split", model, {**KEYS, **keys, **here}] for model, keys in SPLIT]
     jobs += [["taught", model, {**KEYS, **keys, **here}] for model, keys in TAUGHT]
+    jobs += [["stream", STREAM[0], {**KEYS, **STREAM[1], "data_path": str(data)}], ["go on", [*begun, "--resume"]]]
     wrong = wrong_commands(small_data, tmp_path, after)
+    stream = words({**BEGUN, "dataset": "one", "data_path": data, "checkpoint_dir": "untouched"}, "SASRecTeacher")
+    wrong[f"{after} processes and 1 row groups of training sessions, expected one for each"] = stream
     jobs += [["command", command] for command in wrong.values()]
     code, _ = launched(after, tmp_path, [*jobs, ["command", [*words({**KILLED, **here}), "--resume"]]])
     assert code == 0, output_of(tmp_path)[-3000:]
     check_refused(tmp_path, [*wrong], after)
+    check_streamed(tmp_path, before, after)
     (file,) = tmp_path.glob("killed/*/result.json")
     check_resumed(one_process["killed"], json.loads(file.read_text()))
     if before == 3:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(tmp_path / "one")
             check_resumed(one_process["killed"], run("ODRec", "ml-small", config_dict={**KILLED, **here}, resume=True))
+
+
+def check_streamed(folder: Path, before: int, after: int) -> None:
+    """Each case was trained on once an epoch: in the one before the run was stopped, and in two by other processes."""
+    plain = sorted((folder / "plain.txt").read_text().splitlines())
+    for kind, n_processes, n_epochs in (("begin", before, 1), ("go on", after, 2)):
+        of_each = [(folder / f"cases-{kind}-{number}.txt").read_text().splitlines() for number in range(n_processes)]
+        assert sorted(case for cases in of_each for case in cases) == sorted(n_epochs * plain)
+        assert min(map(len, of_each)) > len(plain) * n_epochs / n_processes / 2
+    (file,) = folder.glob("begun/*/result.json")
+    assert len(json.loads(file.read_text())["phases"]["model"]["losses"]) == BEGUN["epochs"]
 
 
 def words(keys: dict[str, object], model: str = "ODRec") -> list[str]:
@@ -247,7 +266,7 @@ def test_each_case_is_in_one_share(n_processes: int, monkeypatch: pytest.MonkeyP
     batch = Windows({NEXT_ITEMS: next_items}, next_items.flatten().nonzero().squeeze(1))
     found, part_of_cases, part_of_rows = [], 0.0, 0.0
     for number in range(n_processes):
-        for module in (shares, window_loader):
+        for module in (shares, windows):
             monkeypatch.setattr(module, "rank", lambda number=number: number)
         monkeypatch.setattr(shares, "n_processes", lambda: n_processes)
         shared = batch.shared()

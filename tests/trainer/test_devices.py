@@ -13,7 +13,8 @@ from recbole.data.dataloader import TrainDataLoader
 
 from recbole_odrec.benchmark.launches import META, Launches, counted
 from recbole_odrec.data.eval_loader import bounded, rows_at_once
-from recbole_odrec.data.window_loader import NEXT_ITEMS, SessionWindowLoader, window_cases
+from recbole_odrec.data.window_loader import SessionWindowLoader
+from recbole_odrec.data.windows import NEXT_ITEMS, window_cases
 from recbole_odrec.model.adapter import ProductTeacher
 from recbole_odrec.model.ensemble import TeacherEnsemble
 from recbole_odrec.registry import model_class

@@ -33,6 +33,6 @@ class Contrastive(RecombinedObjective):
         first, second = self.views(step)
         at = 0
         if step.share is not None:  # the other sessions of the batch are with other processes
-            at, second = step.share.own.start, every_row(second, step.share)
+            at, second = step.share.computed.start, every_row(second, step.share)
         loss = contrastive_loss(first, second, self.settings.contrastive_temperature, at)
         return {"contrastive": self.settings.contrastive_weight * loss}
