@@ -56,6 +56,11 @@ SLOW = (
     "benchmark/",
     "neighbours/test_as_teachers.py",
     "demo/",
+    "data/test_parquet.py::test_held_in_memory_every_model",
+    "data/test_parquet.py::test_a_streamed_run_resumes",
+    "data/test_parquet.py::test_a_student_and_its_teacher",
+    "data/test_window_length.py::test_the_films_of_ml_100k_ask_for_long_windows",
+    "data/test_window_length.py::test_a_teacher_given_as_a_file",
     "processes/",
     "trainer/test_resume.py",
     "trainer/test_teacher_weights.py",
@@ -65,9 +70,9 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the slow tests, by file."""
+    """Marks the slow tests, by file or by name."""
     for item in items:
-        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW):
+        if f"{item.path.relative_to(Path(__file__).parent).as_posix()}::{item.name}".startswith(SLOW):
             item.add_marker(pytest.mark.slow)
 
 

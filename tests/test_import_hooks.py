@@ -20,7 +20,8 @@ assert not torch.is_anomaly_enabled()
 RECBOLE = "from recbole.config import Config\nfrom recbole.utils import get_model, get_trainer\n"
 
 SCRIPTS = {
-    "before RecBole": f"import recbole_odrec\n{RECBOLE}{FIND}",
+    "before RecBole": f"import recbole_odrec\n{RECBOLE}{FIND}"
+    "assert [getattr(recbole_odrec, n).__name__ for n in recbole_odrec.__all__] == recbole_odrec.__all__",
     "after RecBole": f"{RECBOLE}import recbole_odrec\n{FIND}",
     "a module of ours first": f"from recbole_odrec.config import make_config\n{RECBOLE}{FIND}",
     "a class in place of a name": "from recbole_odrec.bundle import Recommender\nfrom recbole_odrec import ODRec\n"
@@ -30,7 +31,6 @@ SCRIPTS = {
     "assert set(recbole_odrec.__all__) <= set(dir(recbole_odrec))",
     "no such name": "import recbole_odrec\ntry:\n    recbole_odrec.nothing\nexcept AttributeError as error:\n"
     "    assert str(error) == \"module 'recbole_odrec' has no attribute 'nothing'\"\nelse:\n    raise SystemExit(1)",
-    "every public name": "import recbole_odrec as r\nassert [getattr(r, n).__name__ for n in r.__all__] == r.__all__",
 }
 
 

@@ -87,7 +87,7 @@ def test_benchmark_train_gives_the_peer_its_most_recent_items_of_longer_sessions
         return times, times
 
     monkeypatch.setattr("recbole_odrec.benchmark.training._take_turns", look)
-    words = ["--dataset", "long", "--data_path", ".", "--rounds", "1", "--steps", "2"]
+    words = ["--dataset", "long", "--data_path", ".", "--rounds", "1", "--steps", "2", "--batch_size", "64"]
     assert main(["benchmark", "train", *words, "--output", "speed.json"]) == 0
     assert seen == {"longest": 100, "width": 100}
     assert json.loads(Path("speed.json").read_text())["models"]["RecBole SASRec"]["step_ms"] == 750.0

@@ -61,7 +61,7 @@ def test_every_trainable_tensor_is_in_the_optimizer_and_gets_a_gradient(make, se
 
 
 def test_the_loss_falls_and_every_tensor_moves(make) -> None:
-    trainer, train_data = make(epochs=6, learning_rate=3e-3)
+    trainer, train_data = make(epochs=3, learning_rate=5e-3)
     before = {name: p.detach().clone() for name, p in trained_tensors(trainer).items()}
     trainer.fit(train_data, saved=False)
     losses = [sum(parts.values()) for parts in trainer.loss_history]
@@ -220,7 +220,7 @@ def test_of_several_teachers_the_student_hears_the_mean_and_starts_from_the_firs
     torch.testing.assert_close(loss, kl, rtol=1e-4, atol=1e-6)
 
 
-MOVING = {"move_codes_every": 1, "learning_rate": 3e-3, **CODES}
+MOVING = {"move_codes_every": 1, "learning_rate": 3e-3, "train_batch_size": 1024, **CODES}
 
 
 def test_moving_codes_follow_a_table_that_is_thrown_away(make) -> None:

@@ -117,7 +117,7 @@ def test_an_objective_of_ones_own_trains_beside_ours(small_data: Path, tmp_path:
 def test_its_parameters_are_in_the_optimizer_and_resume_exactly(make) -> None:
     def train(resumes: bool, epochs: int) -> DistillationTrainer:
         torch.manual_seed(0)
-        trainer, data = make(objectives=[CENTER], epochs=epochs)
+        trainer, data = make(objectives=[CENTER], epochs=epochs, train_batch_size=1024)
         assert any(p is trainer.objectives["center"].point for p in trainer.optimizer.param_groups[0]["params"])
         assert trainer.resume() == resumes
         trainer.fit(data)
