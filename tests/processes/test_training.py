@@ -137,9 +137,10 @@ def test_as_one_process(
     check_killed(tmp_path)
     shutil.copytree(tmp_path / "killed", tmp_path / "one" / "killed")
 
-    jobs = [["step", model, {**KEYS, **keys, **here}] for model, keys in STEPS]
-    jobs += [["split", model, {**KEYS, **keys, **here}] for model, keys in SPLIT]
-    jobs += [["taught", model, {**KEYS, **keys, **here}] for model, keys in TAUGHT]
+    one = {**here, "train_batch_size": 512}  # of a batch each process also does all
+    jobs = [["step", model, {**KEYS, **keys, **one}] for model, keys in STEPS]
+    jobs += [["split", model, {**KEYS, **keys, **one}] for model, keys in SPLIT]
+    jobs += [["taught", model, {**KEYS, **keys, **one}] for model, keys in TAUGHT]
     jobs += [["stream", STREAM[0], {**KEYS, **STREAM[1], "data_path": str(data)}], ["go on", [*begun, "--resume"]]]
     wrong = wrong_commands(small_data, tmp_path, after)
     stream = words({**BEGUN, "dataset": "one", "data_path": data, "checkpoint_dir": "untouched"}, "SASRecTeacher")
