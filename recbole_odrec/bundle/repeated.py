@@ -14,6 +14,7 @@ import torch
 
 from recbole_odrec.bundle.graph import BOOL, FLOAT, INT64, Graph
 from recbole_odrec.bundle.layers import SessionEnd, array, last_position, linear
+from recbole_odrec.bundle.part_graphs import the_k_best
 from recbole_odrec.nn import FollowerScores, ItemTable, RepeatScores
 
 
@@ -104,9 +105,11 @@ def merge_added(graph: Graph, scores: str, ids: str, products: str, added: Added
     is_seen = _any(graph, _equal(graph, added.ids, "item_seq"))
     is_left_out = graph.op("Or", is_left_out, graph.op("And", is_seen, "exclude_seen"))
     own = graph.op("Where", is_left_out, graph.number(-np.inf), own)
-    both = graph.op("Concat", scores, own, axis=1)  # [B, k + X]
-    best, places = graph.op("TopK", both, graph.const([k]), n_outputs=2, axis=1)
-    return best, graph.op("GatherElements", graph.op("Concat", ids, added.ids, axis=1), places, axis=1)
+    both = graph.op("Concat", ids, added.ids, axis=1)  # [B, k + X]
+    count = graph.reshape(graph.dim(both, 1), 1)
+    both, order = graph.op("TopK", both, count, n_outputs=2, axis=1, largest=0)  # so that ties go to the lower id
+    values = graph.op("GatherElements", graph.op("Concat", scores, own, axis=1), order, axis=1)
+    return the_k_best(graph, values, both, k)
 
 
 def _equal(graph: Graph, rows: str, columns: str) -> str:

@@ -6,14 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
 
 from recbole_odrec import nn
 from recbole_odrec.bundle.build import build_session_model
+from recbole_odrec.bundle.graph import BOOL, FLOAT, INT64, Graph, value
 from recbole_odrec.bundle.part_graphs import encode, read_out, table_graph
 from recbole_odrec.bundle.recommender import open_session
+from recbole_odrec.bundle.repeated import merge_added, nothing
 from recbole_odrec.nn import (
     DenseEmbedding,
     FollowerScores,
@@ -314,6 +317,20 @@ def test_equal_scores_come_in_the_order_of_ids() -> None:
             ids, scores = session.run(None, {"item_seq": sessions().numpy()})
             assert (scores == scores[:, :1]).all()
             assert (ids == np.arange(1, K + 1)).all()
+
+
+def test_what_has_something_on_top_ties_by_id_with_the_rest() -> None:
+    graph = Graph()
+    best = merge_added(graph, "best", "best_ids", "products", nothing(graph, "item_seq"), 4)
+    kinds = {"best": FLOAT, "best_ids": INT64, "products": FLOAT, "item_seq": INT64}
+    inputs = [value(name, kind, ["batch", None]) for name, kind in kinds.items()]
+    outputs = [value(name, kind, ["batch", 4]) for name, kind in zip(best, (FLOAT, INT64), strict=True)]
+    model = graph.model([*inputs, value("exclude_seen", BOOL, [])], outputs)
+    rows = {"best": [[2, 1, 1, 1]], "best_ids": [[4, 3, 8, 10]], "products": [[1, 2, 1]], "item_seq": [[2, 9, 7]]}
+    feed = {name: np.array(row, np.float32 if kinds[name] == FLOAT else np.int64) for name, row in rows.items()}
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    scores, ids = session.run(None, {**feed, "exclude_seen": np.array(False)})
+    assert (scores.tolist(), ids.tolist()) == ([[2, 2, 1, 1]], [[4, 9, 2, 3]])
 
 
 def test_no_item_table_anywhere_in_a_students_graph() -> None:
