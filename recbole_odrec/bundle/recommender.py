@@ -116,7 +116,7 @@ class Recommender:
         """
         if not self._user_size:
             raise BundleError(f"{self.folder} takes no state of a user: export it with --user_state.")
-        return UserState(self.manifest, self._encode, content)
+        return UserState(lambda: self.manifest, self._encode, content)
 
     def recommend(
         self, history: Sequence[str | int], k: int = 20, exclude_seen: bool = False, state: UserState | None = None
@@ -190,7 +190,7 @@ class Recommender:
             return no_user(self._user_size)
         if not isinstance(state, UserState) or not self._user_size:
             raise BundleError(f"state={state!r:.60}, expected one of `Recommender.state` of this bundle.")
-        return state.feed(self.manifest["files"][MODEL]["sha256"], self.tokens.find_all)
+        return state.feed(self.manifest, self.tokens.find_all)
 
     def _encode(self, session: Sequence[str | int]) -> tuple[list[str], np.ndarray]:
         """Known tokens of a session and its representation [D]."""

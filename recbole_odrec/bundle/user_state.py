@@ -30,6 +30,7 @@ MOST_BYTES = 4096
 LARGEST_SIZE = 512  # D: the vector takes at most two thirds of the bytes
 _KEYS = ("format", "version", "model", "sessions", "weight", "vector", "seen")
 
+Manifest = Callable[[], Mapping[str, Any]]  # of the bundle as it is now
 Encode = Callable[[Sequence[str | int]], tuple[list[str], np.ndarray]]  # session -> its known tokens, representation
 
 
@@ -41,9 +42,8 @@ class UserState:
         seen: how often the user has had each item, in sessions; what was had last stands last.
     """
 
-    def __init__(self, manifest: Mapping[str, Any], encode: Encode, content: bytes | None = None) -> None:
-        self._weights, self._encode = manifest["user_state"], encode
-        self._model = manifest["files"][MODEL]["sha256"][:16]
+    def __init__(self, manifest: Manifest, encode: Encode, content: bytes | None = None) -> None:
+        self._manifest, self._encode = manifest, encode
         self.clear()
         if content is not None:
             try:
@@ -56,8 +56,7 @@ class UserState:
     def clear(self) -> None:
         """Forgets everything."""
         self.sessions, self.seen = 0, dict[str, int]()
-        self._weight = 0.0  # sum of the weights of the sessions in `_total`
-        self._total = np.zeros(self._weights["size"], np.float32)  # [D]
+        self._forget_vector()
 
     def add(self, session: Sequence[str | int]) -> None:
         """Remembers a session that is over; what no longer fits is forgotten, what was had least and longest ago first.
@@ -69,14 +68,19 @@ class UserState:
             BundleError: as `Recommender.recommend`; nothing has changed then.
         """
         tokens, vector = self._encode(session)
-        decay = self._weights["decay"]
+        if self._model != _model_of(self._manifest()):  # the bundle has been updated
+            self._forget_vector()
+        decay = self._manifest()["user_state"]["decay"]
         self._total = np.float32(decay) * self._total + vector
         self._weight = decay * self._weight + 1
         self.sessions += 1
         for token in dict.fromkeys(tokens):
             self.seen[token] = self.seen.pop(token, 0) + 1
-        while len(self.to_bytes()) > MOST_BYTES:
-            del self.seen[min(self.seen, key=self.seen.__getitem__)]  # of equal ones the first
+        too_many = len(self.to_bytes()) - MOST_BYTES
+        for token in sorted(self.seen, key=self.seen.__getitem__):  # of equal ones the first
+            if too_many <= 0:
+                break
+            too_many -= len(_json([token, self.seen.pop(token)])) + 1  # its comma
 
     def to_bytes(self) -> bytes:
         """JSON in UTF-8, at most 4,096 bytes."""
@@ -85,24 +89,31 @@ class UserState:
             base64.b64encode(self._total.astype("<f4").tobytes()).decode(),
             list(self.seen.items()),
         )
-        content = dict(zip(_KEYS, values, strict=True))
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        return _json(dict(zip(_KEYS, values, strict=True)))
 
-    def feed(self, model: str, find_all: Callable[[Sequence[str]], list[int]]) -> UserFeed:
+    def feed(self, manifest: Mapping[str, Any], find_all: Callable[[Sequence[str]], list[int]]) -> UserFeed:
         """Values of the model's inputs.
 
         Args:
-            model: SHA-256 of the model that is asked: an updated one has another space, where the vector says nothing.
+            manifest: of the bundle that is asked: an updated model has another space, where the vector says nothing.
             find_all: ids of tokens, 0 for those that are no items any more.
         """
-        values = no_user(self._weights["size"])
-        if self._weight and model.startswith(self._model):
-            values["user_vector"] = np.float32(self._weights["vector_weight"] / self._weight) * self._total
-        if self.seen and self._weights["seen_weight"]:
+        weights = manifest["user_state"]
+        values = no_user(weights["size"])
+        if self._weight and self._model == _model_of(manifest):
+            values["user_vector"] = np.float32(weights["vector_weight"] / self._weight) * self._total
+        if self.seen and weights["seen_weight"]:
             values["user_items"] = np.array(find_all(list(self.seen)), np.int64)
             counts = np.array(list(self.seen.values()), np.float64)
-            values["user_scores"] = (self._weights["seen_weight"] * np.log2(1 + counts)).astype(np.float32)
+            values["user_scores"] = (weights["seen_weight"] * np.log2(1 + counts)).astype(np.float32)
         return values
+
+    def _forget_vector(self) -> None:
+        manifest = self._manifest()
+        self._model = _model_of(manifest)
+        self._weight = 0.0  # sum of the weights of the sessions in `_total`
+        size = manifest.get("user_state", {"size": 0})["size"]  # none: who takes no state must still forget it
+        self._total = np.zeros(size, np.float32)  # [D]
 
     def _read(self, content: bytes) -> None:
         if len(content) > MOST_BYTES:
@@ -115,7 +126,13 @@ class UserState:
         sessions, weight, seen = values["sessions"], values["weight"], values["seen"]
         if not _is_count(sessions) or not isinstance(seen, list) or not all(map(_is_pair, seen)):
             raise ValueError("`sessions` or `seen` is none")
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= sessions:
+        if (
+            isinstance(weight, bool)
+            or not isinstance(weight, (int, float))
+            or not (
+                weight == 0 or 1 <= weight <= sessions  # the last session has 1
+            )
+        ):
             raise ValueError("`weight` is none")
         if len(dict(seen)) < len(seen):
             raise ValueError("an item stands twice")
@@ -166,6 +183,14 @@ def are_weights(values: Any) -> bool:
         )
         and 0 <= values["decay"] <= 1
     )
+
+
+def _model_of(manifest: Mapping[str, Any]) -> str:
+    return manifest["files"][MODEL]["sha256"][:16]
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def _is_count(value: Any) -> bool:

@@ -12,6 +12,7 @@ import torch
 
 from recbole_odrec.benchmark.device_bundles import write_random_bundle
 from recbole_odrec.bundle import BundleError, Recommender
+from recbole_odrec.bundle.delta_maker import write_delta
 from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.bundle.manifest import MANIFEST, read_manifest, write_manifest
 from recbole_odrec.bundle.source import load_source
@@ -54,12 +55,12 @@ def test_scores_with_a_state_are_the_formulas(tmp_path: Path, kind: str) -> None
     vectors = [recommender._encode(session)[1] for session in SESSIONS]
     mean = (0.25 * vectors[0] + 0.5 * vectors[1] + vectors[2]) / 1.75
     # What a vector adds is linear in it: the oracle asks for one unit of each coordinate.
+    only_vector = with_state(tmp_path / "vector", kind, vector_weight=1.0)
     added = np.zeros(60)
     for at, size in enumerate(mean):
-        unit = only_seen.state()
-        unit._weights = {**WEIGHTS, "size": 16, "vector_weight": 1.0}
+        unit = only_vector.state()
         unit._weight, unit._total = 1.0, np.eye(16, dtype=np.float32)[at]
-        added += size * (scores_of(only_seen, ["7", "4"], unit) - plain)
+        added += size * (scores_of(only_vector, ["7", "4"], unit) - plain)
     np.testing.assert_allclose(scores_of(recommender, ["7", "4"], state), plain - 2 * seen + 0.5 * added, atol=1e-4)
 
 
@@ -101,6 +102,45 @@ def test_of_another_model_what_was_seen_stays_and_the_vector_goes(tmp_path: Path
     np.testing.assert_allclose(scores_of(other, ["7"], state), expected, atol=1e-5)  # kept across an update
 
 
+@pytest.mark.parametrize("kind", ["student", "codes"])
+def test_a_state_that_is_open_goes_on_with_the_updated_bundle(tmp_path: Path, kind: str) -> None:
+    """Another model, other weights, another width: what it says then is what its bytes say to the new bundle."""
+    recommender = with_state(tmp_path / "bundle", "student")
+    write_random_bundle(tmp_path / "new", kind, 60, "fp32", 60, 24, {**WEIGHTS, "seen_weight": 3.0, "decay": 0.25})
+    write_delta(tmp_path / "bundle", tmp_path / "new", tmp_path / "delta")
+    state = recommender.state()
+    state.add(["3", "4"])
+    recommender.update(tmp_path / "delta")
+    again = recommender.state(state.to_bytes())
+    np.testing.assert_array_equal(scores_of(recommender, ["7"], state), scores_of(recommender, ["7"], again))
+    for one in (state, again):
+        one.add(["5"])
+        one.add(["6"])
+    assert state.to_bytes() == again.to_bytes()
+    assert (state.sessions, state._weight) == (3, 1.25)
+    np.testing.assert_array_equal(scores_of(recommender, ["7"], state), scores_of(recommender, ["7"], again))
+    write_random_bundle(tmp_path / "newest", kind, 60, "fp32")
+    write_delta(tmp_path / "new", tmp_path / "newest", tmp_path / "delta")
+    recommender.update(tmp_path / "delta")
+    state.clear()  # of a bundle that takes none, too
+    assert (state.sessions, state.seen) == (0, {})
+
+
+def test_a_session_of_very_many_items_is_cut_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recommender = with_state(tmp_path / "bundle", "student", 3000)
+    state = recommender.state()
+    state.add(["2", "7"])
+    calls = []
+    monkeypatch.setattr(state, "to_bytes", lambda: calls.append(1) or type(state).to_bytes(state))
+    state.add([str(item) for item in range(2, 3001)])
+    assert len(calls) == 1
+    assert 4080 < len(state.to_bytes()) <= 4096
+    kept = [*state.seen]
+    assert kept[0] == "2"
+    assert kept[1] == "7"
+    assert kept[2:] == [str(item) for item in range(3001 - len(kept[2:]), 3001)]
+
+
 def changed(**values: object) -> bytes:
     vector = base64.b64encode(bytes(64)).decode()
     state = {"format": "recbole_odrec user", "version": 1, "model": "MODEL", "sessions": 1, "weight": 1.0}
@@ -124,6 +164,7 @@ def changed(**values: object) -> bytes:
         (changed(seen=[["3", 1.5]]), "`sessions` or `seen` is none"),
         (changed(seen=[["3", 1], ["3", 2]]), "an item stands twice"),
         (changed(weight=2), "`weight` is none"),
+        (changed(weight=1e-300), "`weight` is none"),
         (changed(vector="!"), "`vector` is none"),
         (changed(vector="AAAA"), "`vector` is none"),
         (changed(vector=None), "`vector` is none"),

@@ -5,6 +5,7 @@ const FORMAT_VERSION = 1;
 const MOST_BYTES = 4096;
 const KEYS = ["format", "version", "model", "sessions", "weight", "vector", "seen"];
 
+const encoded = (text) => new TextEncoder().encode(text);
 const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
 const isPair = (pair) => Array.isArray(pair) && pair.length === 2 && typeof pair[0] === "string" && isCount(pair[1]);
 
@@ -50,9 +51,11 @@ export class UserState {
       this.seen.delete(token);
       this.seen.set(token, count + 1);
     }
-    while (this.bytes > MOST_BYTES) {
-      const [least] = [...this.seen].reduce((a, b) => (b[1] < a[1] ? b : a));
-      this.seen.delete(least);
+    let tooMany = this.bytes - MOST_BYTES;
+    for (const pair of [...this.seen].sort((a, b) => a[1] - b[1])) { // of equal ones the first
+      if (tooMany <= 0) break;
+      this.seen.delete(pair[0]);
+      tooMany -= encoded(JSON.stringify(pair)).length + 1; // its comma
     }
   }
 
@@ -66,7 +69,7 @@ export class UserState {
   }
 
   get bytes() {
-    return new TextEncoder().encode(this.toString()).length;
+    return encoded(this.toString()).length;
   }
 
   /**
@@ -86,11 +89,11 @@ export class UserState {
   #read(content) {
     const values = JSON.parse(content);
     const wrong = (what) => new Error(`this is not what a device keeps of a user (${what})`);
-    if (new TextEncoder().encode(content).length > MOST_BYTES) throw wrong(`more than ${MOST_BYTES} bytes`);
+    if (encoded(content).length > MOST_BYTES) throw wrong(`more than ${MOST_BYTES} bytes`);
     if (values?.format !== FORMAT || values.version !== FORMAT_VERSION) throw wrong("its format or version");
     const { sessions, weight, seen } = values;
     if (!isCount(sessions) || !Array.isArray(seen) || !seen.every(isPair)) throw wrong("`sessions` or `seen`");
-    if (!(Number.isFinite(weight) && weight >= 0 && weight <= sessions)) throw wrong("`weight`");
+    if (!(weight === 0 || (Number.isFinite(weight) && weight >= 1 && weight <= sessions))) throw wrong("`weight`");
     const bytes = Uint8Array.from(atob(values.vector), (letter) => letter.charCodeAt(0));
     const view = new DataView(bytes.buffer);
     if (values.model === this.#model) { // the vector of another model says nothing
