@@ -28,6 +28,8 @@ from recbole_odrec.bundle.manifest import (
 from recbole_odrec.bundle.placing import cases, fitted, told_by
 from recbole_odrec.bundle.titles import titles_of
 from recbole_odrec.bundle.tokens import MOST_LINE_BYTES, TokenTable, read_table
+from recbole_odrec.data.session_sources import check_token
+from recbole_odrec.data.table_reader import quoted, text_lines
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_atomically
 
@@ -99,23 +101,20 @@ def read_sessions(path: Path) -> Iterator[list[str]]:
     Raises:
         UserError: no such file, or a line without items.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise UserError(f"{path} cannot be read ({reason}), expected sessions, a line each.") from error
-    column, first = 0, 0
-    if lines and ":token" in lines[0]:
-        names = [name.partition(":")[2] for name in lines[0].split("\t")]
-        if "token_seq" not in names:
-            raise UserError(
-                f"{path}: {lines[0]!r:.60} names no list of items (:token_seq): give sessions, a line each."
-            )
-        column, first = names.index("token_seq"), 1
-    for number, line in enumerate(lines[first:], first + 1):
-        session = line.split("\t")[column].split() if line.count("\t") >= column else []
+    column = None
+    for number, line in text_lines(path):
+        if number == 1 and ":token" in line:
+            kinds = [name.partition(":")[2] for name in line.split("\t")]
+            if "token_seq" not in kinds:
+                raise UserError(
+                    f"{path}: {quoted(line)} names no list of items (:token_seq): give sessions, a line each."
+                )
+            column = kinds.index("token_seq")
+            continue
+        text = line.replace("\t", " ") if column is None else "".join(line.split("\t")[column : column + 1])
+        session = [check_token(item, f"{path}, line {number}") for item in text.split(" ") if item]
         if not session or any(len(token.encode()) >= MOST_LINE_BYTES for token in session):
-            raise UserError(f"{path}, line {number}: {line!r:.60}, expected items of a session, apart by blanks.")
+            raise UserError(f"{path}, line {number}: {quoted(line)}, expected items of a session, apart by blanks.")
         yield session
 
 

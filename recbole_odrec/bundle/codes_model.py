@@ -15,6 +15,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from recbole_odrec.bundle.graph import FLOAT
+from recbole_odrec.bundle.onnx_session import no_user
+from recbole_odrec.bundle.user_inputs import VECTOR
 from recbole_odrec.errors import UserError
 
 _AT_ONCE = 256  # sessions
@@ -44,6 +46,8 @@ class CodesModel:
         self.codes = numpy_helper.to_array(stored["codes"])
         integers, scale = (numpy_helper.to_array(stored[name]) for name in ("codebooks", "codebooks.scale"))
         self.books = integers.astype(np.float32) * scale
+        sizes = [one.type.tensor_type.shape.dim[0].dim_value for one in self.model.graph.input if one.name == VECTOR]
+        self._user_size = sizes[0] if sizes else 0
         self._session = None
 
     @property
@@ -67,7 +71,7 @@ class CodesModel:
             item_seq = np.zeros((len(rows), max(map(len, rows))), np.int64)
             for padded, row in zip(item_seq, rows, strict=True):
                 padded[: len(row)] = row
-            (found[places],) = self._session.run([self._query], {"item_seq": item_seq})
+            (found[places],) = self._session.run([self._query], {"item_seq": item_seq, **no_user(self._user_size)})
         return found
 
     def _opened(self) -> Any:

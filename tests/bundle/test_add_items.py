@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import film_sessions
 
+from recbole_odrec.benchmark.device_bundles import write_random_bundle
 from recbole_odrec.bundle import Recommender
 from recbole_odrec.bundle.add_items import read_sessions
 from recbole_odrec.bundle.build import build_session_model
@@ -237,15 +238,40 @@ def test_a_file_of_whole_sessions_is_read_too() -> None:
     assert [*read_sessions(Path("one.inter"))] == [["a", "b"], ["c"]]
 
 
+def test_names_are_read_as_training_reads_them() -> None:
+    """A byte-order mark is none of the first one, a blank of another kind ends none, a tab parts them."""
+    Path("odd.txt").write_bytes("\ufeff5 007 7\r\n5\tnew\u00a0one\u3000x\t17\n".encode())
+    assert [*read_sessions(Path("odd.txt"))] == [["5", "007", "7"], ["5", "new\u00a0one\u3000x", "17"]]
+
+
+def test_a_bundle_that_knows_its_user_takes_new_items(tmp_path: Path) -> None:
+    user = {"vector_weight": 0.5, "decay": 0.5, "seen_weight": -2.0}
+    for name, weights in (("plain", None), ("bundle", user)):
+        write_random_bundle(tmp_path / name, "codes", 60, "int8", 60, 16, weights)
+    Path("sessions.txt").write_text("5 new 17 30\n9 5 new 12\n")
+    for name in ("plain", "bundle"):
+        words = [f"--bundle={tmp_path / name}", "--items=sessions.txt", f"--output={name}.delta"]
+        assert main(["add-items", *words]) == 0
+    plain, recommender = Recommender(tmp_path / "plain"), Recommender(tmp_path / "bundle")
+    plain.update("plain.delta")
+    recommender.update("bundle.delta")
+    assert recommender.recommend(["new", "9"], 60) == plain.recommend(["new", "9"], 60)
+    state = recommender.state()
+    state.add(["new"])
+    assert state.seen == {"new": 1}
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [
         ("5 17\n", "sessions.txt: no item that BUNDLE does not know beside one that it knows: nothing to add."),
         ("new\n", "sessions.txt: no item that BUNDLE does not know beside one that it knows: nothing to add."),
         ("5 new\n", "no known item follows another one in these sessions"),
-        ("5 new\n\n", "sessions.txt, line 2: '', expected items of a session, apart by blanks."),
+        ("5 new\n\n", "sessions.txt, line 2: ``, expected items of a session, apart by blanks."),
+        ("5 [PAD]\n", "sessions.txt, line 1: item `[PAD]`, expected a name"),
+        ("5 a\u2028b\n", "expected a name without blanks, tabs and line breaks"),
         ("user_id:token\titem_id:token\n1\t5\n", "names no list of items (:token_seq)"),
-        (None, "sessions.txt cannot be read (No such file or directory), expected sessions, a line each."),
+        (None, "sessions.txt does not exist."),
     ],
 )
 def test_bad_input_is_one_line(bundle: Path, content: str | None, line: str, capsys) -> None:
