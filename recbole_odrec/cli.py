@@ -11,7 +11,7 @@ from importlib import import_module
 
 from recbole_odrec.arguments import CommandParser, parse_train_arguments
 from recbole_odrec.errors import UserError, did_you_mean
-from recbole_odrec.processes.launch import ENDED, is_consequence, prints, tell
+from recbole_odrec.processes.launch import consequence, prints, tell
 
 USAGE = """\
 usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDER]] [--key=value ...]
@@ -178,7 +178,12 @@ _COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 2 for bad input, 130 when interrupted, 141 where nobody reads on."""
+    """Runs one command.
+
+    Returns:
+        The exit code: 0, 1 where another process has failed, 2 for bad input, 130 when interrupted, 141 where nobody
+        reads on.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words.pop(0) if words[:1] and not words[0].startswith("-") else "train"
     if command == "help" or (command == "train" and {"--help", "-h"} & set(words)):
@@ -196,9 +201,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(f"recbole_odrec: {error}\n", error)
         return 2
     except Exception as error:
-        if not is_consequence(error):
+        if (said := consequence(error)) is None:
             raise
-        tell(ENDED, error)
+        tell(said, error)
         return 1
     except KeyboardInterrupt as error:
         if command != "demo":  # stopping a server is no interruption

@@ -18,6 +18,7 @@ from torch import nn
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn.tables.split import split_tables
+from recbole_odrec.processes.launch import consequence
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.finite import Loss
 from recbole_odrec.trainer.resumable import ResumableTrainer
@@ -90,6 +91,8 @@ def preflight(
             except UserError:
                 raise
             except Exception as error:  # a network or a metric fails in any way there is
+                if consequence(error) is not None:
+                    raise
                 reason = " ".join(str(error).split())[:300]
                 raise UserError(
                     f"{type(model).__name__} cannot run the first batch of {part} ({type(error).__name__}: {reason}); "

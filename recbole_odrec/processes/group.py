@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 import torch
@@ -15,8 +16,6 @@ from torch import distributed
 from recbole_odrec.errors import UserError
 from recbole_odrec.processes.launch import AgreedError, Words, is_launched
 
-PATIENCE = timedelta(seconds=60)  # for an answer of the others while all compute alike
-_LONG = timedelta(hours=6)  # while the first process writes files
 Value = TypeVar("Value")
 
 
@@ -53,14 +52,17 @@ def started() -> Iterator[None]:
         torch.cuda.device_count()  # PyTorch remembers it: RecBole's Config then hides all GPUs but one from who asks
         backend = "cpu:gloo,cuda:nccl" if distributed.is_nccl_available() else backend
     try:
-        store, number, size = next(rendezvous("env://", timeout=PATIENCE))
-        store.set_timeout(PATIENCE)
+        store, number, size = next(rendezvous("env://", timeout=Words.patience))
+        store.set_timeout(Words.patience)
         Words.n_runs += 1
         Words.store = PrefixStore(f"recbole_odrec {Words.n_runs}", store)
         group = PrefixStore("group", Words.store)
-        distributed.init_process_group(backend, store=group, rank=number, world_size=size, timeout=PATIENCE)
+        distributed.init_process_group(backend, store=group, rank=number, world_size=size, timeout=Words.patience)
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"the processes did not find each other: {' '.join(str(error).split())[:200]}") from error
+        reason, seconds = " ".join(str(error).split())[:200], Words.patience.total_seconds()
+        raise UserError(
+            f"the processes did not find each other ({reason}): start all within {seconds:g} s, within reach."
+        ) from error
     if not is_first():
         _be_silent()
     try:
@@ -113,8 +115,39 @@ def agreed() -> Iterator[None]:
     raise AgreedError(message if not number else f"process {number}: {message}") from found
 
 
+@contextmanager
+def _alive() -> Iterator[None]:
+    """Others see that this process lives, whatever it does meanwhile."""
+    done = Event()
+
+    def beat() -> None:
+        with suppress(RuntimeError):  # the store may have ended with the others
+            while not done.wait(Words.patience.total_seconds() / 4):
+                Words.store.add("beats", 1)
+
+    beating = Thread(target=beat, daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beating.join()
+
+
+def _wait_for_first(done: str) -> None:
+    """Until the first process has counted this; asked again and again, as a store that is waited for warns in vain."""
+    beats, heard, pause = -1, time.monotonic(), 0.001
+    while not Words.store.add(done, 0):
+        if (found := Words.store.add("beats", 0)) != beats:
+            beats, heard = found, time.monotonic()
+        if time.monotonic() - heard > Words.patience.total_seconds():
+            raise distributed.DistStoreError("timed out: the first process gives no sign of life")
+        time.sleep(pause)
+        pause = min(2 * pause, 0.1)
+
+
 def first_gives(action: Callable[[], Value]) -> Value:
-    """What an action of the first process alone returns; the others wait for it, hours if need be.
+    """What an action of the first process alone returns; the others wait for it, as long as it lives.
 
     Raises:
         UserError: that of the action; of several processes, an AgreedError in all.
@@ -124,13 +157,14 @@ def first_gives(action: Callable[[], Value]) -> Value:
     Words.n_waits += 1
     done, answer, error = f"wait {Words.n_waits}", None, None
     if is_first():
-        try:
-            answer = action()
-        except UserError as found:
-            error = found
-        Words.store.set(done, "")
+        with _alive():
+            try:
+                answer = action()
+            except UserError as found:
+                error = found
+        Words.store.add(done, 1)
     else:
-        Words.store.wait([done], _LONG)
+        _wait_for_first(done)
     message: list[Any] = [answer, None if error is None else str(error)]
     distributed.broadcast_object_list(message, src=0)
     if message[1] is not None:

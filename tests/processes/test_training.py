@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,23 @@ def test_one_that_fails_ends_all(small_data: Path, tmp_path: Path) -> None:
     resumed = run("GRU4RecTeacher", "ml-small", config_dict=keys, resume=True)
     whole = run("GRU4RecTeacher", "ml-small", config_dict=keys)
     check_resumed(whole, resumed)
+
+
+def test_one_that_stands_still_ends_all(small_data: Path, tmp_path: Path) -> None:
+    """The other one says so when its patience, 10 s here, is over; torchrun kills who does not end by itself."""
+    keys = {**KEYS, "epochs": 3, "data_path": str(small_data)}
+    code, _ = launched(2, tmp_path, [["stop", words(keys, "GRU4RecTeacher")]])
+    said = output_of(tmp_path)
+    assert code != 0
+    line = "process 0 has waited 10 s for an answer of the others, and one of them gives none"
+    assert said.count(f"recbole_odrec: {line}") == said.count("recbole_odrec: ") == 1, said[-3000:]
+    assert said.count("Traceback") == 1  # torchrun's own
+    assert (tmp_path / "codes-0.txt").read_text() == "1\n"
+    stopped, ended = tmp_path / "stopped.txt", tmp_path / "codes-0.txt"
+    assert 10 < ended.stat().st_mtime - stopped.stat().st_mtime < 25
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(stopped.read_text()), 0)
+    assert not list(tmp_path.glob("saved/*/result.json"))
 
 
 @pytest.mark.parametrize("n_processes", [1, 2, 3, 7])

@@ -6,7 +6,8 @@ JOBS.json: lists of a kind and what it takes.
 - `step`, `split` and `taught`, model, keys: see `gradients.py`; `stream`, model, keys: see `streams.py`;
 - `command`, words: the command line, wrong on purpose perhaps, with {rank} in its words, whose exit code each process
   writes down;
-- `kill` or `raise`, words: the same, but once the last epoch but one is validated process 1 kills itself, or fails;
+- `kill`, `raise` or `stop`, words: the same, but once the last epoch but one is validated process 1 kills itself, fails
+  or stands still;
 - `begin` or `go on`, words: the same, but what has been trained on is written down, and it begins with one epoch alone.
 """
 
@@ -16,6 +17,7 @@ import json
 import os
 import signal
 import sys
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,12 @@ from recbole_odrec import quick_start
 from recbole_odrec.cli import main
 from recbole_odrec.errors import UserError
 from recbole_odrec.processes.group import started
+from recbole_odrec.processes.launch import Words
 from recbole_odrec.trainer.resumable import ResumableTrainer
 
 STEPS = {"step": compare, "split": compare_split, "taught": compare_taught, "stream": compare_streams}
 RANK = os.environ["RANK"]
+PATIENCE = timedelta(seconds=10)
 
 
 def fail(fault: str, _folder: Path, epoch: int, _score: float) -> None:
@@ -42,6 +46,9 @@ def fail(fault: str, _folder: Path, epoch: int, _score: float) -> None:
     if RANK == "1" and epoch == 1:
         if fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if fault == "stop":
+            Path("stopped.txt").write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
         raise RuntimeError("process 1 is out of luck")
 
 
@@ -59,6 +66,8 @@ def do(kind: str, *given: Any) -> dict | None:
             patch.setattr(ResumableTrainer, "loss", noted_cases(Path(f"cases-{kind}-{RANK}.txt")))
         if kind not in ("command", "go on"):
             patch.setattr(quick_start, "run", partial(quick_start.run, on_validation=partial(fail, kind)))
+        if kind == "stop":
+            patch.setattr(Words, "patience", PATIENCE)
         code = main([word.format(rank=RANK) for word in given[0]])
     with Path(f"codes-{RANK}.txt").open("a") as file:
         file.write(f"{code}\n")
