@@ -25,7 +25,7 @@ usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDE
        recbole-odrec delta OLD_BUNDLE NEW_BUNDLE --output FILE
        recbole-odrec recommend --bundle OLD_BUNDLE --update FILE
        recbole-odrec add-items --bundle BUNDLE [--items SESSIONS] [--item_file FILE] [--output FILE]
-       recbole-odrec withdraw --bundle BUNDLE --output NEW_BUNDLE ITEM [ITEM ...]
+       recbole-odrec withdraw --bundle BUNDLE --output NEW_BUNDLE [--as_in OLD] [ITEM ...]
        recbole-odrec demo --bundle BUNDLE [--export FOLDER | --export-module FOLDER]
        recbole-odrec benchmark accuracy|train|data|interactions|device|shipping|bounds|user-state|updates|new-items|
                                scale|browser [--help]

@@ -78,6 +78,8 @@ def delta(words: Sequence[str]) -> None:
     parser.add_argument("old", metavar="OLD", help="the bundle on the device")
     parser.add_argument("new", metavar="NEW", help="the bundle that it shall have")
     parser.add_argument("--output", required=True, metavar="FILE", help="file to write")
+    sell_again = "items that OLD leaves out and NEW does not are for sale again"
+    parser.add_argument("--sell_again", action="store_true", help=sell_again)
     options = vars(parser.parse_args(words))
     sys.stdout.write(f"{summarize_delta(write_delta(**options), options['output'])}\n")
 
@@ -88,7 +90,8 @@ def withdraw(words: Sequence[str]) -> None:
 
     parser = CommandParser("withdraw", "Writes a bundle that never recommends some items; a delta carries it.")
     parser.add_argument("--bundle", required=True, type=Path, metavar="DIR", help="folder that `export` has written")
-    parser.add_argument("items", nargs="+", metavar="ITEM", help="tokens of items that are not for sale any more")
+    parser.add_argument("items", nargs="*", metavar="ITEM", help="tokens of items that are not for sale any more")
+    parser.add_argument("--as_in", type=Path, metavar="DIR", help="leave out what this bundle leaves out, too")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to make")
     options = vars(parser.parse_args(words))
     manifest = withdraw(**options)

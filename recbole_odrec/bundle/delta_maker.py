@@ -21,6 +21,7 @@ from recbole_odrec.bundle.alike import SHORTEST, Alike, weights_alike
 from recbole_odrec.bundle.delta import COPY, FORMAT, INSERT, MAGIC, PIECE, VERSION, WIDTHS, open_delta
 from recbole_odrec.bundle.manifest import MANIFEST, MODEL, describe_file, read_manifest, verify_file
 from recbole_odrec.bundle.update import restore
+from recbole_odrec.bundle.withdraw import sold_again
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_atomically
 
@@ -29,7 +30,7 @@ _LEVEL = 9
 _KINDS = {width: kind for kind, width in WIDTHS.items()}
 
 
-def write_delta(old: str | Path, new: str | Path, output: str | Path) -> dict[str, Any]:
+def write_delta(old: str | Path, new: str | Path, output: str | Path, sell_again: bool = False) -> dict[str, Any]:
     """Writes what has to travel so that a device with one bundle has exactly another one.
 
     The delta has been applied, and what came out compared with the new bundle, before it is in its place.
@@ -38,16 +39,22 @@ def write_delta(old: str | Path, new: str | Path, output: str | Path) -> dict[st
         old: the bundle on the device.
         new: the bundle that it shall have.
         output: file to write; an earlier one is replaced.
+        sell_again: whether items that the old bundle leaves out of its answers may come back.
 
     Returns:
         The delta's header.
 
     Raises:
-        UserError: one of them is no bundle or damaged, or the file cannot be written.
+        UserError: one of them is no bundle or damaged, withdrawn items would come back, or the file cannot be written.
     """
     output = Path(output)
     if output.is_dir():
         raise UserError(f"{output} is a folder, expected the file to write.")
+    if not sell_again and (items := sold_again(Path(old), Path(new))):
+        raise UserError(
+            f"{new} recommends items again that {old} leaves out ({' '.join(items):.60}): make it with "
+            f"recbole-odrec withdraw --bundle {new} --as_in {old}, or add --sell_again."
+        )
     header, content = make_delta(Path(old), Path(new))
     write_atomically(output, lambda file: file.write(content))
     return header

@@ -20,20 +20,25 @@ from recbole_odrec.errors import UserError
 from recbole_odrec.files import cannot_write, folder_beside
 
 
-def withdraw(bundle: Path, items: Sequence[str], output: Path) -> dict[str, Any]:
+def withdraw(bundle: Path, items: Sequence[str], output: Path, as_in: Path | None = None) -> dict[str, Any]:
     """Writes a bundle that never recommends some items, nor those that the given one leaves out already.
 
     Args:
         bundle: folder of a bundle.
         items: tokens.
         output: folder to make; complete or not there.
+        as_in: a bundle whose withdrawn items this one leaves out too, as far as it has them.
 
     Returns:
         Its manifest; ids of the items are in `withdrawn`.
 
     Raises:
-        UserError: no bundle, an item that is none of its items, too many, or a folder that cannot be made.
+        UserError: no bundle, an item that is none of its items, none or too many, or a folder that cannot be made.
     """
+    items = [*items, *(sold_again(as_in, bundle) if as_in is not None else ())]
+    if not items:
+        what = "no ITEM" if as_in is None else f"{as_in} leaves out nothing that {bundle} does not"
+        raise UserError(f"{what}, expected tokens of items that are not for sale any more.")
     if output.exists():
         raise UserError(f"{output} exists; give a new folder, or remove it first.")
     manifest = read_manifest(bundle)
@@ -58,3 +63,19 @@ def withdraw(bundle: Path, items: Sequence[str], output: Path) -> dict[str, Any]
     except OSError as error:
         raise cannot_write(output, error) from error
     return manifest
+
+
+def sold_again(old: Path, new: Path) -> list[str]:
+    """Tokens of items that one bundle leaves out of its answers, and another one that has them does not.
+
+    Raises:
+        UserError: one of them is no bundle, or damaged.
+    """
+    before, after = read_manifest(old), read_manifest(new)
+    if not before.get("withdrawn"):
+        return []
+    tokens = read_table(TokenTable, old, before, ITEMS)
+    out = [tokens[item] for item in before["withdrawn"]]
+    left_out = {0, *after.get("withdrawn", ())}
+    ids = read_table(TokenTable, new, after, ITEMS).find_all(out)
+    return [token for token, item in zip(out, ids, strict=True) if item not in left_out]

@@ -44,9 +44,25 @@ def test_a_delta_carries_them_in_its_manifest_alone(tiny_bundle: Path, tmp_path:
     device = tmp_path / "device"
     assert main(["withdraw", f"--bundle={tiny_bundle}", f"--output={device}", "8"]) == 0
     assert main(["recommend", f"--bundle={device}", "--update=new.delta"]) == 2  # another bundle by now
-    assert main(["delta", str(device), "new", "--output=other.delta"]) == 0
+    assert main(["delta", str(device), "new", "--output=other.delta", "--sell_again"]) == 0
     assert main(["recommend", f"--bundle={device}", "--update=other.delta"]) == 0
     assert (device / "manifest.json").read_bytes() == Path("new/manifest.json").read_bytes()
+
+
+def test_a_delta_to_a_bundle_that_would_sell_them_again_is_refused(tiny_bundle: Path, capsys) -> None:
+    assert main(["withdraw", f"--bundle={tiny_bundle}", "--output=old", "7", "8"]) == 0
+    assert main(["withdraw", f"--bundle={tiny_bundle}", "--output=half", "8", "9"]) == 0
+    capsys.readouterr()
+    assert main(["delta", "old", "half", "--output=new.delta"]) == 2
+    assert capsys.readouterr().err == (
+        "recbole_odrec: half recommends items again that old leaves out (7): make it with recbole-odrec withdraw "
+        "--bundle half --as_in old, or add --sell_again.\n"
+    )
+    assert not Path("new.delta").exists()
+    assert main(["withdraw", "--bundle=half", "--as_in=old", "--output=new"]) == 0
+    assert Recommender("new").manifest["withdrawn"] == [7, 8, 9]
+    assert main(["delta", "old", "new", "--output=new.delta"]) == 0
+    assert main(["delta", "old", "half", "--output=back.delta", "--sell_again"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -57,7 +73,8 @@ def test_a_delta_carries_them_in_its_manifest_alone(tiny_bundle: Path, tmp_path:
         (["5", "--output=BUNDLE"], "BUNDLE exists; give a new folder, or remove it first."),
         (["5", "--output=/proc/new"], "/proc/new cannot be written ("),
         ([*map(str, range(1, 61))], "BUNDLE would have no item left to recommend."),
-        ([], "the following arguments are required: ITEM; see recbole-odrec withdraw --help."),
+        ([], "no ITEM, expected tokens of items that are not for sale any more."),
+        (["--as_in=BUNDLE"], "BUNDLE leaves out nothing that BUNDLE does not, expected tokens of items"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(tiny_bundle: Path, words: list[str], line: str, capsys) -> None:
