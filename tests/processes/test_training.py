@@ -39,6 +39,13 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
             **{"clip_grad_norm": {"max_norm": 0.5}, "teachers": [{"model": "SASRecTeacher"}, {"model": "SR"}]},
         },
     ),
+    "weighed": (
+        "ODRec",
+        {
+            "compression_rate": 2,
+            "teachers": [{"model": "SASRecTeacher"}, {"model": "ItemTransitions", "weight": "auto"}],
+        },
+    ),
     "SASRec": ("SASRecTeacher", {"n_heads": 2, "normalize_items": True, "table_dropout_prob": 0.1}),
     "GRU": ("GRU4RecTeacher", {"exclude_seen": True}),
     "split": ("GRU4RecTeacher", {"exclude_seen": True, "split_table": True, "n_followers": 2}),
@@ -175,11 +182,14 @@ def words(keys: dict[str, object], model: str = "ODRec") -> list[str]:
 
 
 def check_numbers(expected: dict[str, dict], found: dict[str, dict]) -> None:
-    """Losses of the first steps, and metrics to their last digit."""
+    """Losses of the first steps, and metrics to their last digit; what was chosen by metrics is the same."""
+    assert found["weighed"]["phases"]["teacher"]["weights"][1] > 0
     for name, result in expected.items():
         assert result["phases"].keys() == found[name]["phases"].keys()
         for phase, report in result["phases"].items():
             other = found[name]["phases"][phase]
+            for what in ("weights", "decided"):
+                assert other.get(what) == report.get(what), (name, phase)
             for losses, others in zip(report.get("losses", []), other.get("losses", []), strict=True):
                 assert others == pytest.approx(losses, rel=1e-6, abs=1e-6), (name, phase)
             for split in ("valid", "test"):

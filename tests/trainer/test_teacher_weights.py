@@ -16,6 +16,7 @@ from recbole_odrec.data.session_rows import StreamedRows
 from recbole_odrec.errors import UserError
 from recbole_odrec.quick_start import run
 from recbole_odrec.trainer import teacher_weights
+from recbole_odrec.trainer.resumable import ResumableTrainer
 from recbole_odrec.trainer.teacher_weights import WEIGHTS, Teaching, choose_weights, leave_out_undecidable
 
 COUNTED = "weight of teacher 2, ItemTransitions"
@@ -147,6 +148,31 @@ def test_metrics_of_items_and_sampled_candidates_are_those_of_the_first_run_in_t
         for what in ("valid", "test"):
             assert first[phase][what] == second[phase][what]
     assert first["teacher"]["decided"] == second["teacher"]["decided"]
+
+
+def test_a_run_killed_behind_its_teachers_chooses_the_same_weight_again(small_data, monkeypatch) -> None:
+    """Before the student has a checkpoint, and with one."""
+    given = settings(small_data, teachers=[NETWORK, COUNTS], epochs=2, teacher_cache=False, train_batch_size=1024)
+    whole = run("ODRec", "ml-small", config_dict={**given, "checkpoint_dir": "whole"})["phases"]
+    assert whole["teacher"]["weights"][1] > 0
+    train_epoch = ResumableTrainer._train_epoch
+    for killed in (0, 1):
+
+        def stop(self: Any, data: Any, epoch: int, *rest: Any, killed: int = killed, **more: Any) -> Any:
+            if self.phase == "student" and epoch == killed:
+                raise KeyboardInterrupt
+            return train_epoch(self, data, epoch, *rest, **more)
+
+        here = {**given, "checkpoint_dir": f"killed-{killed}"}
+        monkeypatch.setattr(ResumableTrainer, "_train_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run("ODRec", "ml-small", config_dict=here)
+        monkeypatch.setattr(ResumableTrainer, "_train_epoch", train_epoch)
+        resumed = run("ODRec", "ml-small", config_dict=here, resume=True)["phases"]
+        for what in ("weights", "decided", "valid", "test"):
+            assert resumed["teacher"][what] == whole["teacher"][what]
+        for what in ("losses", "valid", "test"):
+            assert resumed["student"][what] == whole["student"][what]
 
 
 def test_a_script_without_validation_cases_is_taught_by_the_network_alone(small_config) -> None:
