@@ -52,6 +52,7 @@ class UserState:
                 raise BundleError(
                     f"this is not what a device keeps of a user ({error}); delete it to begin anew."
                 ) from error
+            self._cut()  # a model of more dimensions leaves less room for what was seen
 
     def clear(self) -> None:
         """Forgets everything."""
@@ -76,6 +77,9 @@ class UserState:
         self.sessions += 1
         for token in dict.fromkeys(tokens):
             self.seen[token] = self.seen.pop(token, 0) + 1
+        self._cut()
+
+    def _cut(self) -> None:
         too_many = len(self.to_bytes()) - MOST_BYTES
         for token in sorted(self.seen, key=self.seen.__getitem__):  # of equal ones the first
             if too_many <= 0:

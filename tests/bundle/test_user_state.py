@@ -141,6 +141,17 @@ def test_a_session_of_very_many_items_is_cut_at_once(tmp_path: Path, monkeypatch
     assert kept[2:] == [str(item) for item in range(3001 - len(kept[2:]), 3001)]
 
 
+def test_a_model_of_more_dimensions_leaves_less_room(tmp_path: Path) -> None:
+    recommender = with_state(tmp_path / "bundle", "student", 900)
+    write_random_bundle(tmp_path / "wide", "student", 900, "fp32", hidden_size=256, user_state=WEIGHTS)
+    state, wide = recommender.state(), Recommender(tmp_path / "wide")
+    state.add([str(item) for item in range(1, 901)])
+    moved = wide.state(state.to_bytes())
+    assert 4080 < len(moved.to_bytes()) <= 4096
+    assert [*moved.seen] == [*state.seen][-len(moved.seen) :]
+    assert wide.state(moved.to_bytes()).seen == moved.seen
+
+
 def changed(**values: object) -> bytes:
     vector = base64.b64encode(bytes(64)).decode()
     state = {"format": "recbole_odrec user", "version": 1, "model": "MODEL", "sessions": 1, "weight": 1.0}

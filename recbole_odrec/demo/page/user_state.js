@@ -23,7 +23,9 @@ export class UserState {
     this.#weights = manifest.user_state;
     this.#model = manifest.files["model.onnx"].sha256.slice(0, 16);
     this.clear();
-    if (content !== null) this.#read(content);
+    if (content === null) return;
+    this.#read(content);
+    this.#cut(); // a model of more dimensions leaves less room for what was seen
   }
 
   /** Forgets everything. */
@@ -51,6 +53,10 @@ export class UserState {
       this.seen.delete(token);
       this.seen.set(token, count + 1);
     }
+    this.#cut();
+  }
+
+  #cut() {
     let tooMany = this.bytes - MOST_BYTES;
     for (const pair of [...this.seen].sort((a, b) => a[1] - b[1])) { // of equal ones the first
       if (tooMany <= 0) break;
