@@ -63,8 +63,8 @@ class Windows(Interaction):
         fields = {name: values[rows] for name, values in self.interaction.items()}
         return Windows(fields, self.cases[of_rows] - rows.start * width, share)
 
-    def beside_others(self, share: Share, widest: int) -> Windows:
-        """These rows as a share, so wide."""
+    def widened(self, widest: int, share: Share) -> Windows:
+        """These rows as a share that is so wide."""
         width = self[NEXT_ITEMS].shape[1]
         if width == widest:
             return Windows(self.interaction, self.cases, share)
@@ -91,4 +91,4 @@ def beside_others(own: Sequence[tuple[Windows, int]]) -> Iterator[Windows]:
     sizes = [(n_rows, rows[NEXT_ITEMS].shape[1], len(rows.cases) if n_rows else 0) for rows, n_rows in own]
     for (rows, _), (share, widest) in zip(own, shares_beside_others(sizes), strict=True):
         if share.all_rows:
-            yield rows.beside_others(share, widest)
+            yield rows.widened(widest, share)
