@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_odrec.arguments import CommandParser
+from recbole_odrec.bundle.withdraw import sold_again
 from recbole_odrec.demo.module import write_module
 from recbole_odrec.demo.runtime import find_runtime
 from recbole_odrec.demo.server import open_server
@@ -40,6 +41,9 @@ def demo(words: Sequence[str]) -> None:
         write_module(bundle, options.export_module)
         sys.stdout.write(f"{options.export_module}\n")
         return
+    for old in options.delta_from:
+        if items := sold_again(old, options.bundle):
+            _note(f"{options.bundle} recommends items again that {old} leaves out: {' '.join(items):.60}")
     deltas = bundle_deltas(options.bundle, options.delta_from) if options.delta_from else {}
     site = assemble(bundle, find_runtime(options.offline_dir, _note), deltas)
     if options.export is not None:

@@ -279,3 +279,11 @@ sys.exit(main(["demo", "--bundle", sys.argv[1], "--offline-dir", sys.argv[2], "-
     finally:
         process.kill()
     assert (process.returncode, err) == (130, "")
+
+
+def test_a_page_that_sells_withdrawn_items_again_says_so(tiny_bundle: Path, stand_in: Path, capsys) -> None:
+    assert main(["withdraw", f"--bundle={tiny_bundle}", "--output=old", "7", "8"]) == 0
+    words = ["demo", f"--bundle={tiny_bundle}", f"--offline-dir={stand_in}", "--export=page", "--delta-from=old"]
+    assert main(words) == 0
+    line = f"recbole_odrec: {tiny_bundle} recommends items again that old leaves out: 7 8\n"
+    assert capsys.readouterr().err == line
