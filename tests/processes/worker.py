@@ -71,6 +71,8 @@ def do(kind: str, *given: Any) -> dict | None:
         code = main([word.format(rank=RANK) for word in given[0]])
     with Path(f"codes-{RANK}.txt").open("a") as file:
         file.write(f"{code}\n")
+    if kind == "stop":
+        sys.exit(code)  # as the command does: torchrun ends the others then
     return None
 
 
