@@ -120,6 +120,8 @@ class UserState:
         self._total = np.zeros(size, np.float32)  # [D]
 
     def _read(self, content: bytes) -> None:
+        if not isinstance(content, (bytes, bytearray)):
+            raise ValueError(f"{type(content).__name__}, expected bytes")
         if len(content) > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES:,} bytes")
         values = parse_json(content)

@@ -194,6 +194,15 @@ def test_what_is_no_state_is_one_line(tmp_path: Path, content: bytes, reason: st
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("content", ["{}", 5, ["{}"]])
+def test_a_state_that_is_not_bytes_is_one_line(tmp_path: Path, content: object) -> None:
+    recommender = with_state(tmp_path / "bundle", "student")
+    with pytest.raises(
+        BundleError, match=f"not what a device keeps of a user .{type(content).__name__}, expected bytes"
+    ):
+        recommender.state(content)
+
+
 def test_bundles_without_users_and_states_of_nobody_are_refused(tmp_path: Path, tiny_bundle: Path) -> None:
     plain, recommender = Recommender(tiny_bundle), with_state(tmp_path / "bundle", "student")
     for call in (plain.state, lambda: plain.recommend(["1"], k=1, state=recommender.state())):
