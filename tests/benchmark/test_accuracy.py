@@ -7,6 +7,8 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from recbole.evaluator.metrics import NDCG
 
 from recbole_odrec.benchmark.accuracy.leaderboard import main_rows
 from recbole_odrec.benchmark.accuracy.meaning import DATA_KEYS, OF_MACHINE, difference, meaning
-from recbole_odrec.benchmark.accuracy.plots import _Point, _unequalled
+from recbole_odrec.benchmark.accuracy.plots import _KINDS, _Point, _unequalled
 from recbole_odrec.benchmark.accuracy.ranks import (
     METRICS,
     case_values,
@@ -210,6 +212,18 @@ def test_runs_are_made_once_and_tables_come_from_them(write_sessions, capsys) ->
 def test_the_picture_joins_what_nothing_as_small_equals() -> None:
     points = [_Point(ALL_ROWS[0], "teacher", size, ndcg) for size, ndcg in ((4, 3), (1, 2), (2, 2), (2, 1), (4, 4))]
     assert [(point.size, point.ndcg) for point in _unequalled(points)] == [(1, 2), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("table", "kind"),
+    [("tensor_train", "student, tensor train"), *((name, "student, another table") for name in ("hashed", "my:Own"))],
+)
+def test_the_picture_knows_students_of_any_table(table: str, kind: str) -> None:
+    row = next(row for row in ALL_ROWS if row.kind == "student")
+    sizes, percent = {"item_table_bytes": 2e6}, lambda *_: [5.0]
+    tested: Any = SimpleNamespace(row=row, runs=[{"config": {"table": table}}], sizes=sizes, percent=percent)
+    assert _Point.of(tested) == (row, kind, 2, 5)
+    assert kind in _KINDS
 
 
 def test_several_teachers_of_a_student_are_a_row(write_sessions) -> None:

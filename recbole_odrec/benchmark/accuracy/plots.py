@@ -22,12 +22,14 @@ from matplotlib.lines import Line2D
 
 _GREY = "#7f7f7f"
 _COLORS = {"RecBole": _GREY, "counting": "#7b5ea7", "teacher": "#1f4e79", "student": "#c8501e"}
+_ANOTHER = "student, another table"
 _KINDS = {
     "RecBole": _COLORS["RecBole"],
     "counting": _COLORS["counting"],
     "teacher": _COLORS["teacher"],
     "student, tensor train": "#3f8f5a",
     "student, codes": _COLORS["student"],
+    _ANOTHER: "#b8963e",
 }
 _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -50,7 +52,8 @@ class _Point(NamedTuple):
     def of(cls, tested: Tested) -> _Point:
         kind, config = tested.row.kind, tested.runs[0]["config"]
         if kind == "student":
-            kind = f"student, {config['table'].replace('_', ' ')}"
+            named = f"student, {config['table'].replace('_', ' ')}"
+            kind = named if named in _KINDS else _ANOTHER
         size, ndcg = tested.sizes["item_table_bytes"] / 1e6, mean(tested.percent("all", "ndcg@20"))
         return cls(tested.row, kind, size, ndcg)
 
@@ -102,7 +105,7 @@ def _draw(panel: Axes, points: Sequence[_Point]) -> None:
     for row, kind, size, ndcg in points:
         marker = {"markersize": 8 if row.is_bold else 5, "alpha": 0.3 if row.is_aside else 1.0}
         panel.plot(size, ndcg, "o", color=_KINDS[kind], **marker)
-    for kind in ("teacher", "student, tensor train", "student, codes"):
+    for kind in ("teacher", "student, tensor train", "student, codes", _ANOTHER):
         best = _unequalled(point for point in points if point.kind == kind)
         panel.plot([p.size for p in best], [p.ndcg for p in best], color=_KINDS[kind], linewidth=1, alpha=0.5)
     of_full_width = max((point.size for point in points if point.row.name == TEACHER), default=0.0)
