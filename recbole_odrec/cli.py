@@ -66,16 +66,18 @@ def summary(words: Sequence[str]) -> None:
     parser.add_argument("results", nargs="+", metavar="result.json", help="e.g. saved/*/result.json")
     parser.add_argument("--full", action="store_true", help="every metric of the runs, in place of six")
     asked = parser.parse_args(words)
-    from recbole_odrec.summary import summarize
+    with _needs("summary"):
+        from recbole_odrec.summary import summarize
 
     sys.stdout.write(f"{summarize(asked.results, asked.full)}\n")
 
 
 def convert(words: Sequence[str]) -> None:
     """`convert`: published session data into RecBole's session benchmark files."""
-    from recbole_odrec.data.convert_command import convert
+    with _needs("convert"):
+        from recbole_odrec.data.convert_command import convert
 
-    convert(words)
+        convert(words)
 
 
 def export(words: Sequence[str]) -> None:
@@ -137,6 +139,10 @@ def _needs(command: str, extra: str = "") -> Iterator[None]:
     except UserError:  # some say themselves what to install
         raise
     except ModuleNotFoundError as error:
+        if str(error.name).startswith(f"{__package__}."):  # the device's wheel has no such file
+            raise UserError(
+                f"{command} is a command of the whole package, where bundles are made; this is the device's half of it."
+            ) from error
         hint = f"pip install 'recbole_odrec[{extra}]'" if extra else "pip install recbole_odrec"
         raise UserError(f"{command} needs the package {error.name}, which is not installed: {hint}.") from error
 
