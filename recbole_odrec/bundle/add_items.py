@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from recbole_odrec.bundle.manifest import (
 from recbole_odrec.bundle.placing import cases, fitted, told_by
 from recbole_odrec.bundle.titles import titles_of
 from recbole_odrec.bundle.tokens import MOST_LINE_BYTES, TokenTable, read_table
-from recbole_odrec.data.session_sources import check_token
+from recbole_odrec.data.session_sources import check_token, joined_cases
 from recbole_odrec.data.table_reader import quoted, text_lines
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_atomically
@@ -98,24 +99,45 @@ def add_items(
 def read_sessions(path: Path) -> Iterator[list[str]]:
     """Sessions of plain lines, or of the column `item_id_list` of a file with RecBole's header.
 
+    Where such a file has targets, too (`item_id`), a line is a case, and cases are joined as `convert` joins them.
+
     Raises:
         UserError: no such file, or a line without items.
     """
-    column = None
+    names = []
     for number, line in text_lines(path):
         if number == 1 and ":token" in line:
-            kinds = [name.partition(":")[2] for name in line.split("\t")]
-            if "token_seq" not in kinds:
-                raise UserError(
-                    f"{path}: {quoted(line)} names no list of items (:token_seq): give sessions, a line each."
-                )
-            column = kinds.index("token_seq")
-            continue
-        text = line.replace("\t", " ") if column is None else "".join(line.split("\t")[column : column + 1])
-        session = [check_token(item, f"{path}, line {number}") for item in text.split(" ") if item]
-        if not session or any(len(token.encode()) >= MOST_LINE_BYTES for token in session):
-            raise UserError(f"{path}, line {number}: {quoted(line)}, expected items of a session, apart by blanks.")
-        yield session
+            names = line.split("\t")
+        break
+    if not names:
+        yield from (_items(path, number, line.replace("\t", " ")) for number, line in text_lines(path))
+        return
+    lists = [name for name in names if name.endswith(":token_seq")]
+    if not lists:
+        raise UserError(
+            f"{path}: {quoted(chr(9).join(names))} names no list of items (:token_seq): give sessions, a line each."
+        )
+    items = "item_id_list:token_seq" if "item_id_list:token_seq" in lists else lists[0]
+    target = f"{items.removesuffix(':token_seq').removesuffix('_list')}:token"
+    columns = [names.index(name) for name in (items, target) if name in names]
+    rows = (_row(path, number, line, columns) for number, line in islice(text_lines(path), 1, None))
+    if len(columns) == 1:
+        yield from rows
+    else:
+        yield from (list(session) for session, _ in joined_cases(map(tuple, rows)))
+
+
+def _row(path: Path, number: int, line: str, columns: Sequence[int]) -> list[str]:
+    values = dict(enumerate(line.split("\t")))
+    return [item for column in columns for item in _items(path, number, values.get(column, ""), line)]
+
+
+def _items(path: Path, number: int, text: str, line: str | None = None) -> list[str]:
+    items = [check_token(item, f"{path}, line {number}") for item in text.split(" ") if item]
+    if not items or any(len(token.encode()) >= MOST_LINE_BYTES for token in items):
+        shown = quoted(text if line is None else line)
+        raise UserError(f"{path}, line {number}: {shown}, expected items of a session, apart by blanks.")
+    return items
 
 
 def _looked_up(sessions: Sequence[Sequence[str]], known: TokenTable) -> list[list[int]]:

@@ -50,9 +50,23 @@ def plain_cases(path: Path) -> Iterator[Session]:
         yield _items(path, number, f"{history} {target}")
 
 
+def plain_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """As `text_lines`.
+
+    Raises:
+        UserError: a file with RecBole's header, whose columns would be taken for items.
+    """
+    for number, line in text_lines(path):
+        if number == 1 and ":token" in line:
+            raise UserError(
+                f"{path}: {quoted(line)} is RecBole's header, expected plain lines: a table is for --inter."
+            )
+        yield number, line
+
+
 def _some_lines(path: Path) -> Iterator[tuple[int, str]]:
     number = 0
-    for number, line in text_lines(path):
+    for number, line in plain_lines(path):
         yield number, line
     if not number:
         raise UserError(f"{path}: no session in it.")

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recbole_odrec.data.convert import check_name
+from recbole_odrec.data.plain_text import plain_lines
 from recbole_odrec.data.session_sources import check_token
-from recbole_odrec.data.table_reader import quoted, text_lines
+from recbole_odrec.data.table_reader import quoted
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import written_together
 
@@ -39,7 +40,7 @@ def write_user_table(source: Path, folder: Path, name: str) -> UserTable:
     n_rows = 0
     with written_together(folder / name) as work, (work / f"{name}.inter").open("wb") as file:
         file.write(b"user_id:token\titem_id:token\ttimestamp:float\n")
-        for number, line in text_lines(source):
+        for number, line in plain_lines(source):
             where = f"{source}, line {number}"
             user, *had = [check_token(word, where) for word in line.replace("\t", " ").split(" ") if word] or [""]
             if not had:

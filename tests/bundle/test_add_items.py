@@ -236,6 +236,18 @@ def test_no_file_at_all_and_an_item_file_without_news_are_one_line(bundle: Path,
 def test_a_file_of_whole_sessions_is_read_too() -> None:
     Path("one.inter").write_text("session_id:token\titem_id_list:token_seq\n1\ta b\n2\tc\n")
     assert [*read_sessions(Path("one.inter"))] == [["a", "b"], ["c"]]
+    Path("two.inter").write_text("tag_list:token_seq\titem_id_list:token_seq\nx y\ta b\n")
+    assert [*read_sessions(Path("two.inter"))] == [["a", "b"]]
+
+
+def test_the_target_of_a_case_is_the_last_item_of_its_session() -> None:
+    """Prefixes of one session are that session once, as `convert` has it."""
+    for columns in ([0, 1, 2], [0, 2, 1]):
+        lines = ["session_id:token item_id_list:token_seq item_id:token", "1 a_b_c new", "1 a_b c", "1 a b", "2 b last"]
+        rows = [[line.split(" ")[column].replace("_", " ") for column in columns] for line in lines]
+        rows[0] = [lines[0].split(" ")[column] for column in columns]
+        Path("cases.inter").write_text("".join("\t".join(row) + "\n" for row in rows))
+        assert [*read_sessions(Path("cases.inter"))] == [["a", "b", "c", "new"], ["b", "last"]]
 
 
 def test_names_are_read_as_training_reads_them() -> None:
@@ -270,6 +282,7 @@ def test_a_bundle_that_knows_its_user_takes_new_items(tmp_path: Path) -> None:
         ("5 new\n\n", "sessions.txt, line 2: ``, expected items of a session, apart by blanks."),
         ("5 [PAD]\n", "sessions.txt, line 1: item `[PAD]`, expected a name"),
         ("5 a\u2028b\n", "expected a name without blanks, tabs and line breaks"),
+        ("item_id_list:token_seq\titem_id:token\n5\t\n", "sessions.txt, line 2: `5\\t`, expected items of a session"),
         ("user_id:token\titem_id:token\n1\t5\n", "names no list of items (:token_seq)"),
         (None, "sessions.txt does not exist."),
     ],

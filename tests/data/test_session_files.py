@@ -168,6 +168,7 @@ def test_a_pickle_that_names_a_class_is_refused_and_never_run(capsys) -> None:
     [
         ("1 2 3\n4\n", "train.txt, line 2: `4`, expected a session of at least two items"),
         ("", "train.txt: no session in it"),
+        ("session_id:token\titem_id_list:token_seq\n1\t1 2\n", "train.txt: `session_id:token\\titem_id_list:tok"),
         ("1 2\n" * 3, "3 sessions are too few"),
     ],
 )

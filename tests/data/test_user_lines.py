@@ -36,6 +36,7 @@ def test_a_line_a_user_is_a_table_in_its_order(name: str, capsys) -> None:
         ("1 2 3\n\n", [], "users.txt, line 2: ``, expected a user and its items, oldest first."),
         ("1 2 3\n4\n", [], "users.txt, line 2: `4`, expected a user and its items"),
         ("1 2 3\n1 4\n", [], "users.txt, line 2: user `1` once more, expected one line with all of its items."),
+        ("user_id:token\titem_id:token\n1\t5\n", [], "users.txt: `user_id:token\\titem_id:token` is RecBole's header"),
         ("1 2 [PAD]\n", [], "users.txt, line 1: item `[PAD]`, expected a name"),
         ("1 2 3\n", ["--name", "a/b"], "--name 'a/b', expected the plain name of a folder"),
         ("1 2 3\n", ["--valid_share", "0.2"], "--valid_share belongs to --train_sessions, and --users is given"),
