@@ -29,6 +29,7 @@ from recbole_odrec.bundle.manifest import (
 from recbole_odrec.bundle.placing import cases, fitted, told_by
 from recbole_odrec.bundle.titles import titles_of
 from recbole_odrec.bundle.tokens import MOST_LINE_BYTES, TokenTable, read_table
+from recbole_odrec.bundle.user_state import space_of
 from recbole_odrec.data.session_sources import check_token, joined_cases
 from recbole_odrec.data.table_reader import quoted, text_lines
 from recbole_odrec.errors import UserError
@@ -89,7 +90,10 @@ def add_items(
             added = "".join(f"{line}\n" for line in lines.get(name, ())).encode()
             content = read_file(bundle, manifest, name)
             (folder / name).write_bytes(model.grown(codes) if name == MODEL else content + added)
-        write_manifest(folder, {**manifest, "n_items": manifest["n_items"] + len(new)})
+        values = {**manifest, "n_items": manifest["n_items"] + len(new)}
+        if user := manifest.get("user_state"):  # sessions become the same vectors as before
+            values["user_state"] = {**user, "space": space_of(manifest)}
+        write_manifest(folder, values)
         read_table(TokenTable, folder, read_manifest(folder), ITEMS)  # as a device will
         header, content = make_delta(bundle, folder)
     write_atomically(output, partial(_write, content))

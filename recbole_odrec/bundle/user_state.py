@@ -16,6 +16,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ class UserState:
             BundleError: as `Recommender.recommend`; nothing has changed then.
         """
         tokens, vector = self._encode(session)
-        if self._model != _model_of(self._manifest()):  # the bundle has been updated
+        if self._model != space_of(self._manifest()):  # the bundle has been updated
             self._forget_vector()
         decay = self._manifest()["user_state"]["decay"]
         self._total = np.float32(decay) * self._total + vector
@@ -99,12 +100,12 @@ class UserState:
         """Values of the model's inputs.
 
         Args:
-            manifest: of the bundle that is asked: an updated model has another space, where the vector says nothing.
+            manifest: of the bundle that is asked: in the space of another training the vector says nothing.
             find_all: ids of tokens, 0 for those that are no items any more.
         """
         weights = manifest["user_state"]
         values = no_user(weights["size"])
-        if self._weight and self._model == _model_of(manifest):
+        if self._weight and self._model == space_of(manifest):
             values["user_vector"] = np.float32(weights["vector_weight"] / self._weight) * self._total
         if self.seen and weights["seen_weight"]:
             values["user_items"] = np.array(find_all(list(self.seen)), np.int64)
@@ -114,7 +115,7 @@ class UserState:
 
     def _forget_vector(self) -> None:
         manifest = self._manifest()
-        self._model = _model_of(manifest)
+        self._model = space_of(manifest)
         self._weight = 0.0  # sum of the weights of the sessions in `_total`
         size = manifest.get("user_state", {"size": 0})["size"]  # none: who takes no state must still forget it
         self._total = np.zeros(size, np.float32)  # [D]
@@ -188,11 +189,13 @@ def are_weights(values: Any) -> bool:
             for name in ("vector_weight", "decay", "seen_weight")
         )
         and 0 <= values["decay"] <= 1
+        and re.fullmatch("[0-9a-f]{16}", str(values.get("space", "0" * 16))) is not None
     )
 
 
-def _model_of(manifest: Mapping[str, Any]) -> str:
-    return manifest["files"][MODEL]["sha256"][:16]
+def space_of(manifest: Mapping[str, Any]) -> str:
+    """What the space of a bundle's vectors is called: as its manifest says, in older ones by its model."""
+    return manifest.get("user_state", {}).get("space") or manifest["files"][MODEL]["sha256"][:16]
 
 
 def _json(value: Any) -> bytes:

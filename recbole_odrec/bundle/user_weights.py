@@ -8,6 +8,7 @@ Dimension key: B cases of a batch, D embedding, N items, W choices of weights.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -56,7 +57,8 @@ def learn_user_weights(source: Source, rule: str) -> dict[str, Any]:
         rule: where a session ends, see `cutter`.
 
     Returns:
-        The manifest's `user_state`: the weights, `size` of the vector, `sessions` (the rule) and what was measured.
+        The manifest's `user_state`: the weights, `size` of the vector and its `space`, `sessions` (the rule) and
+        what was measured.
 
     Raises:
         UserError: another rule, a model that takes no user, or data without users with earlier sessions.
@@ -84,7 +86,17 @@ def learn_user_weights(source: Source, rule: str) -> dict[str, Any]:
     near = [at for at in range(len(by_vector)) if ndcg[at] >= ndcg[highest] - error]
     best = min(near, key=lambda at: (by_vector[at].vector_weight, -ndcg[at]))
     measured = {"cases": len(cases), f"ndcg@{K}": before, f"ndcg@{K}_with_state": float(ndcg[best])}
-    return {**by_vector[best]._asdict(), "size": source.model.hidden_size, "sessions": rule, "valid": measured}
+    of_vector = {"size": source.model.hidden_size, "space": _space(source.model)}
+    return {**by_vector[best]._asdict(), **of_vector, "sessions": rule, "valid": measured}
+
+
+def _space(model: SessionRecommender) -> str:
+    """Names what sessions become vectors in, by all weights but those that `update_from` and `add-items` change."""
+    digest = hashlib.sha256()
+    for name, weight in model.state_dict().items():
+        if name != "item_table.codes" and not name.startswith("followers."):
+            digest.update(name.encode() + weight.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def cutter(rule: str) -> Callable[[np.ndarray], np.ndarray]:

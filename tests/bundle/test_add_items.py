@@ -266,11 +266,15 @@ def test_a_bundle_that_knows_its_user_takes_new_items(tmp_path: Path) -> None:
         assert main(["add-items", *words]) == 0
     plain, recommender = Recommender(tmp_path / "plain"), Recommender(tmp_path / "bundle")
     plain.update("plain.delta")
+    state = recommender.state()
+    state.add(["5", "9"])
+    kept = recommender.state(state.to_bytes())
     recommender.update("bundle.delta")
     assert recommender.recommend(["new", "9"], 60) == plain.recommend(["new", "9"], 60)
-    state = recommender.state()
-    state.add(["new"])
-    assert state.seen == {"new": 1}
+    for one in (state, kept, recommender.state(kept.to_bytes())):  # its vector says what it said
+        assert one.feed(recommender.manifest, recommender.tokens.find_all)["user_vector"].any()
+        one.add(["new"])
+        assert (one.seen, one._weight) == ({"5": 1, "9": 1, "new": 1}, 1.5)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,18 @@ from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.bundle.manifest import MANIFEST, read_manifest, write_manifest
 from recbole_odrec.bundle.source import load_source
 from recbole_odrec.bundle.summary import summarize_export
-from recbole_odrec.bundle.user_weights import UserCase, UserWeights, cutter, learn_user_weights, ndcg_of, user_cases
+from recbole_odrec.bundle.user_weights import (
+    UserCase,
+    UserWeights,
+    _space,
+    cutter,
+    learn_user_weights,
+    ndcg_of,
+    user_cases,
+)
 from recbole_odrec.cli import main
 from recbole_odrec.errors import UserError
+from recbole_odrec.nn import FollowerScores, ProductCodesEmbedding
 
 WEIGHTS = {"vector_weight": 0.5, "decay": 0.5, "seen_weight": -2.0}
 SESSIONS = [["3", "4"], ["no item", "5", "4", "4"], ["60"]]
@@ -124,6 +134,34 @@ def test_a_state_that_is_open_goes_on_with_the_updated_bundle(tmp_path: Path, ki
     recommender.update(tmp_path / "delta")
     state.clear()  # of a bundle that takes none, too
     assert (state.sessions, state.seen) == (0, {})
+
+
+def test_the_vector_outlives_every_update_of_the_same_space(tmp_path: Path) -> None:
+    """Encoder and codebooks are as they were where the manifest names the same space, whatever else is new."""
+    for name, kind, space in (("bundle", "codes", "a"), ("same", "student", "a"), ("trained-anew", "codes", "b")):
+        write_random_bundle(tmp_path / name, kind, 60, "fp32", 60, 16, {**WEIGHTS, "space": 16 * space})
+    state = Recommender(tmp_path / "bundle").state()
+    state.add(["3", "4"])
+    for name, weight in (("same", 1.0), ("trained-anew", 0.0)):
+        assert Recommender(tmp_path / name).state(state.to_bytes())._weight == weight
+        assert (
+            state.feed(read_manifest(tmp_path / name), lambda tokens: [1] * len(tokens))["user_vector"].any() == weight
+        )
+    write_random_bundle(tmp_path / "odd", "codes", 60, "fp32", 60, 16, {**WEIGHTS, "space": 7})
+    with pytest.raises(BundleError, match="`user_state` is"):
+        Recommender(tmp_path / "odd")
+
+
+def test_the_space_is_named_by_what_an_update_leaves_alone() -> None:
+    model = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "item_table": ProductCodesEmbedding(9, 4, 2)})
+    table, before = model["item_table"], _space(model)
+    table.codes.add_(1)
+    model["followers"] = FollowerScores(9, 2)
+    assert _space(model) == before
+    for weight in (table.codebooks, model["encoder"].weight):
+        weight.data[0] += 1
+        assert _space(model) != before
+        before = _space(model)
 
 
 def test_a_session_of_very_many_items_is_cut_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +298,7 @@ def test_export_learns_weights_that_its_bundle_then_uses(odrec_run) -> None:
     manifest = export_bundle(path, "out", topk=500, user_state="30m")  # room for items of long sessions
     weights = manifest["user_state"]
     assert weights["sessions"] == "30m"
+    assert re.fullmatch("[0-9a-f]{16}", weights["space"])
     assert weights["valid"]["ndcg@20_with_state"] >= weights["valid"]["ndcg@20"] > 0
     source = load_source(path, in_seconds=True)
     cases = [case for case in user_cases(source, 1, "30m") if case.past]

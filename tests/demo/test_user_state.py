@@ -20,7 +20,7 @@ from .conftest import or_skip
 from .page_actions import answers, search_and_pick, shown
 from .test_module import node
 
-WEIGHTS = {"vector_weight": 0.5, "decay": 0.7, "seen_weight": -0.5}
+WEIGHTS = {"vector_weight": 0.5, "decay": 0.7, "seen_weight": -0.5, "space": "0123456789abcdef"}
 STORED = "() => Object.entries(localStorage).filter(([key]) => key.startsWith('odrec user'))"
 
 
@@ -115,6 +115,7 @@ console.log(JSON.stringify([`${state}`, items]));
     content, items = json.loads(done.stdout)
     recommender = Recommender(bundle)
     state = recommender.state()
+    assert json.loads(content)["model"] == WEIGHTS["space"]
     for session in (["3", "no item", "4"], *([str(item), "4"] for item in range(10, 90))):
         state.add(session)
     read = recommender.state(content.encode())

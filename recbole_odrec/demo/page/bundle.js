@@ -62,8 +62,8 @@ function parse(bytes) {
   return manifest;
 }
 
-function isUserState({ size, vector_weight, decay, seen_weight }) {
-  const isSize = Number.isInteger(size) && size >= 1 && size <= 512;
+function isUserState({ size, space = "0".repeat(16), vector_weight, decay, seen_weight }) {
+  const isSize = Number.isInteger(size) && size >= 1 && size <= 512 && /^[0-9a-f]{16}$/.test(space);
   return isSize && [vector_weight, seen_weight].every(Number.isFinite) && decay >= 0 && decay <= 1;
 }
 

@@ -21,7 +21,7 @@ export class UserState {
    */
   constructor(manifest, content = null) {
     this.#weights = manifest.user_state;
-    this.#model = manifest.files["model.onnx"].sha256.slice(0, 16);
+    this.#model = manifest.user_state.space ?? manifest.files["model.onnx"].sha256.slice(0, 16); // as `space_of`
     this.clear();
     if (content === null) return;
     this.#read(content);
