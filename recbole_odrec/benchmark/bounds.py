@@ -42,6 +42,16 @@ core, or 256 items of codes that are alike.
 - lengths: mean of the group (codes) or nothing (tensor train), and the Cauchy-Schwarz bound of the rest; ellipsoid: the
   same in the metric of the last core's columns; half: half of the inner size multiplied out, lengths for the rest.
 
+Runs of these rows, as they are made today (checkpoints of the numbers below were made before, by the same kinds of
+students and teachers, so theirs differ a little):
+
+- beauty: `recbole-odrec benchmark accuracy --datasets beauty --rows sasrec-teacher item-transitions odrec --seeds 1`
+  writes `saved/accuracy/beauty/odrec.seed-1/*/student/best.pth` and, to be fitted to,
+  `saved/accuracy/beauty/sasrec-teacher.seed-1/*/model/best.pth`;
+- tmall: the same with `--datasets tmall --rows teacher-no-repeat sasrec-teacher codes-30x-2` and `codes-30x-2.seed-1`;
+- ml-100k: a tensor train, `recbole-odrec --model=ODRec --dataset=ml-100k --table=tensor_train`; its rank of 40 was of
+  a recipe which ml-100k had of its own.
+
 """
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_odrec.benchmark.bounds import command, markdown, measured
+from recbole_odrec.benchmark.bounds import _HEADER, command, markdown, measured
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn import DenseEmbedding, ProductCodesEmbedding, SemiTensorTrainEmbedding
 
@@ -44,6 +44,13 @@ def test_structure_is_used_where_there_is_some() -> None:
     train = SemiTensorTrainEmbedding(6000, 16, tt_ranks=8, std=1)
     train.tt_cores[0][:, 1:] *= 1e-3
     assert measured(train, torch.randn(5, 16))["lengths"] == pytest.approx(1 / train.plan.item_shape[0])
+
+
+def test_the_committed_page_says_which_runs_its_rows_are() -> None:
+    page = (Path(__file__).parents[2] / "results" / "bounds.md").read_text()
+    assert page.startswith(_HEADER)
+    for run in ("beauty/odrec.seed-1/*/student", "codes-30x-2.seed-1", "--dataset=ml-100k --table=tensor_train"):
+        assert run in _HEADER
 
 
 @torch.no_grad()
