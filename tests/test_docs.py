@@ -49,3 +49,18 @@ def test_the_readmes_tables_are_those_of_the_results(source: str) -> None:
     shown = [line for line in README.splitlines() if line.startswith(f"| {first} |")]
     assert len(shown) >= 3
     assert set(shown) <= rows
+
+
+def test_what_a_scan_takes_is_what_the_results_say() -> None:
+    text = (ROOT / "docs" / "device.md").read_text(encoding="utf-8")
+    said = re.findall(r"(?:8 codes at (a million) items take|(Ten million) items take|; (a million)) ([\d.]+)", text)
+    results = (ROOT / "results" / "device.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| (1,000,000|10,000,000) \| (student int8|codes int8) \|[^|]*\|[^|]*\| ([\d.]+) ", results, re.M
+    )
+    p50 = {row[:2]: row[2] for row in rows}
+    assert [value for *_, value in said] == [
+        p50["1,000,000", "codes int8"],
+        p50["10,000,000", "student int8"],
+        p50["1,000,000", "student int8"],
+    ]
