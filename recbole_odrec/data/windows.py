@@ -61,18 +61,27 @@ class Windows(Interaction):
         rows = share.computed
         of_rows = slice(*np.searchsorted(cases, [rows.start * width, rows.stop * width]))
         fields = {name: values[rows] for name, values in self.interaction.items()}
-        return Windows(fields, self.cases[of_rows] - rows.start * width, share)
+        return _share_of(fields, self.cases[of_rows] - rows.start * width, share)
 
     def widened(self, widest: int, share: Share) -> Windows:
         """These rows as a share that is so wide."""
         width = self[NEXT_ITEMS].shape[1]
         if width == widest:
-            return Windows(self.interaction, self.cases, share)
+            return _share_of(self.interaction, self.cases, share)
         fields = {
             name: pad(values, (0, widest - width)) if values.dim() > 1 else values
             for name, values in self.interaction.items()
         }
-        return Windows(fields, self.cases // width * widest + self.cases % width, share)
+        return _share_of(fields, self.cases // width * widest + self.cases % width, share)
+
+
+def _share_of(fields: dict[str, Tensor], cases: Tensor, share: Share) -> Windows:
+    """One whose walks have all ended before their cases computes some case at no weight: of none, a mean is NaN."""
+    if not len(cases):
+        next_items = torch.zeros_like(fields[NEXT_ITEMS])
+        next_items[0, 0] = 1
+        fields, cases = {**fields, NEXT_ITEMS: next_items}, cases.new_zeros(1)
+    return Windows(fields, cases, share)
 
 
 def window_cases(batch: Interaction) -> Tensor:

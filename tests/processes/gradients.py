@@ -67,7 +67,7 @@ def moved_codes(table: ItemTable) -> Tensor | None:
 
 
 def compare(model: str, keys: dict[str, Any]) -> None:
-    """A batch of a run, and one of two windows: of three processes, one has nothing of it."""
+    """A batch of a run, and two of two windows: of three processes, one has nothing of them, another no case."""
     config = make_config(model, keys.pop("dataset"), config_dict=keys)
     data, *_ = prepare(config, create_dataset, tests=True)
     loader = SessionWindowLoader(config, data._dataset)
@@ -81,7 +81,7 @@ def compare(model: str, keys: dict[str, Any]) -> None:
     else:
         trainer = ResumableTrainer(config, student)
     batch = next(iter(loader))
-    for each in (batch, first_two(batch)):
+    for each in (batch, first_two(batch), first_two(batch, with_cases=1)):
         whole, shared = step(trainer, each, 7), step(trainer, each.shared(), 7)
         torch.testing.assert_close(shared[0], whole[0], rtol=1e-10, atol=1e-12)
         for ours, theirs in zip(shared[1], whole[1], strict=True):
@@ -110,7 +110,8 @@ def compare_taught(model: str, keys: dict[str, Any]) -> None:
         trainer.pair.dataset = loader._dataset
         trainer.objectives.double()
         batch = next(iter(loader))
-        steps += [step(trainer, each.shared() if is_split else each, 7) for each in (batch, first_two(batch))]
+        each_batch = batch, first_two(batch), first_two(batch, with_cases=1)
+        steps += [step(trainer, each.shared() if is_split else each, 7) for each in each_batch]
         assert (trainer.pair.teacher_table.columns is not None) is is_split
         codes.append(moved_codes(trainer.model.item_table))
         evaluator = ResumableTrainer(plans[0].config, members[0])
@@ -122,7 +123,7 @@ def compare_taught(model: str, keys: dict[str, Any]) -> None:
         assert len(rows) < trainer.model.n_items
     assert codes[0] is codes[1] or torch.equal(*codes)
     check_file(trainer)
-    for whole, split in zip(steps[:2], steps[2:], strict=True):
+    for whole, split in zip(steps[:3], steps[3:], strict=True):
         torch.testing.assert_close(split[0], whole[0], rtol=1e-10, atol=1e-12)
         for ours, theirs in zip(split[1], whole[1], strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-10)
@@ -162,11 +163,12 @@ def kept_rows(trainer: DistillationTrainer) -> list[Tensor]:
     return [trained.data, state["exp_avg"], state["exp_avg_sq"]]
 
 
-def first_two(batch: Windows) -> Windows:
-    """The first two windows of a batch."""
+def first_two(batch: Windows, with_cases: int = 2) -> Windows:
+    """The first two windows of a batch, the second one perhaps without cases, as a walk that ends early leaves it."""
     width = batch[NEXT_ITEMS].shape[1]
-    columns = {name: values[:2] for name, values in batch.interaction.items()}
-    return Windows(columns, batch.cases[batch.cases < 2 * width])
+    columns = {name: values[:2].clone() for name, values in batch.interaction.items()}
+    columns[NEXT_ITEMS][with_cases:] = 0
+    return Windows(columns, batch.cases[batch.cases < with_cases * width])
 
 
 def compare_split(model: str, keys: dict[str, Any]) -> None:

@@ -307,3 +307,19 @@ def test_each_case_is_in_one_share(n_processes: int, monkeypatch: pytest.MonkeyP
     assert found == [3, 4, 5, 6, 7, 8, 9]
     assert part_of_cases == pytest.approx(1)
     assert part_of_rows == pytest.approx(1)
+
+
+def test_a_share_without_cases_computes_one_that_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All windows of a share may have lost theirs to a walk that ended early: of none, a mean is no number."""
+    next_items = torch.tensor([[3, 0, 4], [0, 0, 0]])
+    batch = Windows({NEXT_ITEMS: next_items}, torch.tensor([0, 2]))
+    for module in (shares, windows):
+        monkeypatch.setattr(module, "rank", lambda: 1)
+    monkeypatch.setattr(shares, "n_processes", lambda: 2)
+    streamed = Windows({NEXT_ITEMS: next_items[1:, :2]}, torch.zeros(0, dtype=torch.int64))
+    for share in (batch.shared(), streamed.widened(3, shares.Share([0, 1, 2], 0, 2))):
+        assert share.share is not None
+        assert (share.share.part_of("cases"), share.share.part_of("rows")) == (0, 0.5)
+        assert share.cases.tolist() == [0]
+        assert share[NEXT_ITEMS].tolist() == [[1, 0, 0]]
+    assert next_items.tolist() == [[3, 0, 4], [0, 0, 0]]
