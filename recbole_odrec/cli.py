@@ -11,7 +11,7 @@ from importlib import import_module
 
 from recbole_odrec.arguments import CommandParser, parse_train_arguments
 from recbole_odrec.errors import UserError, did_you_mean
-from recbole_odrec.processes.launch import consequence, prints, tell
+from recbole_odrec.processes.launch import consequence, is_launched, prints, tell
 
 USAGE = """\
 usage: run_recbole_odrec.py --model=MODEL --dataset=DATASET [--resume[=RUN_FOLDER]] [--key=value ...]
@@ -198,6 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command not in _COMMANDS:
             raise UserError(f"no command `{command}`{did_you_mean(command, _COMMANDS)}: {', '.join(_COMMANDS)}.")
+        if command != "train" and is_launched():  # two searches would train each other's trials, two writers one file
+            raise UserError(f"{command} runs in one process: start it without torchrun.")
         _COMMANDS[command](words)
         sys.stdout.flush()
     except BrokenPipeError:  # `.. | head`, as other commands end there

@@ -80,6 +80,20 @@ def test_bad_input_is_one_line_and_exit_code_2(words: list[str], message: str, c
     assert not list(Path().rglob("run.json"))
 
 
+def test_torchrun_is_for_training_alone(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Two searches would wait for each other's trials, of other values, and two writers would share a file."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "2" if "WORLD" in name else "0")
+    for command in ("tune", "convert", "keys"):
+        assert main([command]) == 2
+        said = capsys.readouterr()
+        assert said.err == f"recbole_odrec: {command} runs in one process: start it without torchrun.\n"
+        assert not said.out
+    monkeypatch.setenv("RANK", "1")
+    assert main(["tune"]) == 2
+    assert not capsys.readouterr().err  # the first process has said it
+
+
 def test_a_malformed_config_file_is_one_line(capsys) -> None:
     Path("bad.yaml").write_text("epochs: [1\n")
     assert main(["--config_files=bad.yaml"]) == 2
