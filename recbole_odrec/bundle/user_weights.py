@@ -90,7 +90,7 @@ def learn_user_weights(source: Source, rule: str) -> dict[str, Any]:
     return {**by_vector[best]._asdict(), **of_vector, "sessions": rule, "valid": measured}
 
 
-def _space(model: SessionRecommender) -> str:
+def _space(model: torch.nn.Module) -> str:
     """Names what sessions become vectors in, by all weights but those that `update_from` and `add-items` change."""
     digest = hashlib.sha256()
     for name, weight in model.state_dict().items():

@@ -14,6 +14,8 @@ from recbole_odrec.bundle import Recommender
 from recbole_odrec.bundle.delta_maker import write_delta
 from recbole_odrec.bundle.export import export_bundle
 from recbole_odrec.bundle.manifest import read_manifest
+from recbole_odrec.bundle.source import load_source
+from recbole_odrec.bundle.user_weights import _space
 from recbole_odrec.data.session_dataset import SessionDataset
 from recbole_odrec.errors import UserError
 from recbole_odrec.model import ODRec
@@ -106,6 +108,11 @@ def test_everything_else_of_the_bundle_is_the_same_bit_for_bit(bundles) -> None:
     large = [name for name, tensor in before.items() if tensor.data_type == onnx.TensorProto.INT8]
     assert len(large) > 4
     assert all(np.prod(before[name].dims) < 5 for name in numbers)
+
+
+def test_what_devices_keep_of_their_users_goes_on(old: Path, updated: Path) -> None:
+    """Sessions become vectors in the space they were in."""
+    assert _space(load_source(old).model) == _space(load_source(updated).model)
 
 
 def test_the_delta_keeps_to_its_budget_and_uses_it(bundles, tmp_path: Path) -> None:
