@@ -55,7 +55,7 @@ def markdown(result: dict[str, Any]) -> str:
             "# Many items: what a training step takes",
             "",
             "Written by `recbole-odrec benchmark scale`; do not edit. `--processes 2` makes the rows of two.",
-            f"{machine['processor']}, {machine['cpus']} cores, shared with other work: ratios say more than times.",
+            f"{machine['processor']}, {machine['cpus']} cores: ratios say more than times.",
             f"Batches of {', '.join(map(str, batches))} cases of 20 items, D = 128, one layer, Adam, random weights.",
             "",
             *(f"| {' | '.join(line)} |" for line in lines),
