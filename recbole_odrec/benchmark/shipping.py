@@ -37,7 +37,7 @@ def command(words: Sequence[str]) -> None:
     if asked.turns < 1:
         raise UserError(f"--turns {asked.turns}, expected 1 or more.")
     with tempfile.TemporaryDirectory(prefix="odrec-shipping-") as work:
-        bundle = asked.bundle
+        bundle = asked.bundle and asked.bundle.resolve()  # the ways start in folders of their own
         if bundle is None:
             bundle = Path(work) / "bundle"
             write_random_bundle(bundle, "student", _ITEMS, "int8")
