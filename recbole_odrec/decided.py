@@ -9,9 +9,11 @@ from typing import Any
 
 from recbole.config import Config
 
+from recbole_odrec.chosen_parts import keys_of
 from recbole_odrec.data.session_rows import StreamedRows
 from recbole_odrec.data.window_length import KEY
 from recbole_odrec.errors import InfeasibleRateError, UserError
+from recbole_odrec.nn.kinds import network_part
 from recbole_odrec.parts import NEIGHBOURS
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.follower_gain import check_gain, chooses_gain
@@ -66,7 +68,7 @@ def decide_followers(config: Config, dataset: Any, valid_data: Any) -> None:
         reason = "training cases are streamed, and counting them needs all"
     elif not valid_data and not config["refit_epochs"] and chooses_gain(config):
         reason = "there are no validation cases to choose follower_gain on"
-    elif config["model"] == "ODRec" and config["table"] != "codes":
+    elif config["model"] == "ODRec" and "n_followers" not in keys_of([network_part("table", config, {})]):
         reason = f"the rate of table={config['table']} has no room for them"
     if isinstance(dataset.inter_feat, StreamedRows) and is_asked:
         raise dataset.inter_feat.refusal("counting followers", "--n_followers=0")

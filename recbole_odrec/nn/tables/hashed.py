@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_odrec.errors import InfeasibleRateError
+from recbole_odrec.nn.followers import follower_bytes
 from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.nn.table import ItemTable
 from recbole_odrec.parsing import key, require
@@ -26,10 +27,11 @@ HASHINGS = ("quotient_remainder", "modulo")
 class HashedSettings:
     """How small the table is, and what items share."""
 
-    compression_rate: float = key(30, "At least this many dense bytes for each stored byte.")
+    compression_rate: float = key(30, "At least this many dense bytes for each stored byte, followers' included.")
     hashing: str = key(
         "quotient_remainder", "quotient_remainder (product of two rows, each pair one item's) or modulo (a shared row)."
     )
+    n_followers: int = key(0, "The network's, which share the table's bytes: three an item, or four of many items.")
 
     def __post_init__(self) -> None:
         require(self.compression_rate > 0, "compression_rate", self.compression_rate, "a number above 0")
@@ -67,17 +69,19 @@ class HashedEmbedding(ItemTable):
             InfeasibleRateError: fewer rows cannot tell the items apart.
         """
         rate, has_quotients = settings.compression_rate, settings.hashing == "quotient_remainder"
+        beside = n_items * settings.n_followers * follower_bytes(n_items)
 
         def rate_of(n_remainders: int) -> float:
-            return n_items / (n_remainders + has_quotients * ceil(n_items / n_remainders))
+            n_rows = n_remainders + has_quotients * ceil(n_items / n_remainders)
+            return 4 * n_items * embedding_dim / (4 * n_rows * embedding_dim + beside)
 
         for n_remainders in range(min(n_items, int(n_items / rate) + 1), 0, -1):
             if rate_of(n_remainders) >= rate:
                 return cls(n_items, embedding_dim, n_remainders, has_quotients, std)
         highest = rate_of(ceil(sqrt(n_items)) if has_quotients else 1)
         raise InfeasibleRateError(
-            f"compression_rate={rate} cannot be reached by hashing={settings.hashing} for {n_items} items; at most "
-            f"{highest:.1f}.",
+            f"compression_rate={rate} cannot be reached by hashing={settings.hashing} for {n_items} items"
+            f"{f' and {beside} bytes of followers' if beside else ''}; at most {highest:.1f}.",
             highest,
         )
 

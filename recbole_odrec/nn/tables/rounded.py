@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_odrec.errors import InfeasibleRateError
+from recbole_odrec.nn.followers import follower_bytes
 from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.nn.table import ItemTable
 from recbole_odrec.nn.tables.passed_on import passed_on
@@ -28,8 +29,9 @@ STEPS = {8: 0.0308, 4: 0.3534}
 class RoundedSettings:
     """How small the table is, and how coarse."""
 
-    compression_rate: float = key(30, "At least this many dense bytes for each stored byte.")
+    compression_rate: float = key(30, "At least this many dense bytes for each stored byte, followers' included.")
     bits: int = key(8, "Of a number: 8, or 4 and twice as many columns.")
+    n_followers: int = key(0, "The network's, which share the table's bytes: three an item, or four of many items.")
 
     def __post_init__(self) -> None:
         require(self.compression_rate > 0, "compression_rate", self.compression_rate, "a number above 0")
@@ -65,21 +67,23 @@ class RoundedEmbedding(ItemTable):
 
     @classmethod
     def from_settings(cls, settings: RoundedSettings, n_items: int, embedding_dim: int, std: float) -> RoundedEmbedding:
-        """With the most columns at the rate.
+        """With the most columns at the rate, followers included.
 
         Raises:
             InfeasibleRateError: not even one byte an item reaches it.
         """
         rate, bits, fewest = settings.compression_rate, settings.bits, 8 // settings.bits
+        beside = n_items * settings.n_followers * follower_bytes(n_items)
 
         def rate_of(n_columns: int) -> float:
-            return 4 * n_items * embedding_dim / _n_bytes(n_items, n_columns, embedding_dim, bits)
+            return 4 * n_items * embedding_dim / (_n_bytes(n_items, n_columns, embedding_dim, bits) + beside)
 
         possible = [n for n in range(fewest, embedding_dim + 1, fewest) if rate_of(n) >= rate]
         if not possible:
             raise InfeasibleRateError(
                 f"compression_rate={rate} cannot be reached by columns of {bits} bits for {n_items} items of "
-                f"{embedding_dim} columns; at most {rate_of(fewest):.1f}.",
+                f"{embedding_dim} columns{f' and {beside} bytes of followers' if beside else ''}; at most "
+                f"{rate_of(fewest):.1f}.",
                 rate_of(fewest),
             )
         return cls(n_items, embedding_dim, possible[-1], bits, std)

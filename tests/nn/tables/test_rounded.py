@@ -66,6 +66,15 @@ def test_the_most_columns_at_the_rate(bits: int, n_columns: int) -> None:
     assert table.to_matrix().std().item() == pytest.approx(0.1, rel=0.05)
 
 
+def test_followers_share_the_bytes_of_the_rate() -> None:
+    table = RoundedEmbedding.from_settings(RoundedSettings(30, 4, n_followers=2), 12_102, 128, 0.1)
+    assert table.weight.shape == (12_102, 20)  # 30 without
+    rates = [4 * 12_102 * 128 / (n * (12_102 / 2 + 4 * 129) + 12_102 * 2 * 3) for n in (20, 22)]
+    assert rates[0] >= 30 > rates[1]
+    with pytest.raises(InfeasibleRateError, match="and 72612 bytes of followers; at most 72.3"):
+        RoundedEmbedding.from_settings(RoundedSettings(90, 4, n_followers=2), 12_102, 128, 0.1)
+
+
 def test_what_cannot_be_rounded_is_refused() -> None:
     for bits, highest in ((8, 30 * 4 * 12 / (30 + 52)), (4, 30 * 4 * 12 / (30 + 104))):
         with pytest.raises(InfeasibleRateError, match=f"columns of {bits} bits .* at most {highest:.1f}") as error:
