@@ -71,7 +71,7 @@ def test_followers_share_the_bytes_of_the_rate() -> None:
     assert table.weight.shape == (12_102, 20)  # 30 without
     rates = [4 * 12_102 * 128 / (n * (12_102 / 2 + 4 * 129) + 12_102 * 2 * 3) for n in (20, 22)]
     assert rates[0] >= 30 > rates[1]
-    with pytest.raises(InfeasibleRateError, match="and 72612 bytes of followers; at most 72.3"):
+    with pytest.raises(InfeasibleRateError, match=r"and 72612 bytes of followers; at most 72\.3"):
         RoundedEmbedding.from_settings(RoundedSettings(90, 4, n_followers=2), 12_102, 128, 0.1)
 
 
