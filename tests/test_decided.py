@@ -14,7 +14,7 @@ from recbole_odrec.parsing import parse
 from recbole_odrec.quick_start import run
 
 
-@pytest.mark.parametrize(("table", "n_items"), [("tensor_train", 30), ("codes", 200), ("rounded", 30), ("hashed", 200)])
+@pytest.mark.parametrize(("table", "n_items"), [("tensor_train", 30), ("codes", 200), ("rounded", 8), ("hashed", 200)])
 def test_the_default_rate_is_lowered_to_what_the_catalogue_allows(table: str, n_items: int) -> None:
     keys = {"table": table, "hidden_size": 64, "init_from_teacher": True, "n_followers": 0}
     config, kind = make_config("ODRec", "some", config_dict=keys), TABLES[table]

@@ -236,7 +236,11 @@ def test_every_key_says_what_it_means(name: str) -> None:
         ("dense", {"normalize_items": 1}, "normalize_items=1, expected True or False."),
         ("rounded", {"bits": 2}, "bits=2, expected 8 or 4."),
         ("rounded", {"compression_rate": 0}, "compression_rate=0, expected a number above 0."),
-        ("rounded", {}, "compression_rate=30 cannot be reached by columns of 8 bits for 53 items of 12 columns; at"),
+        (
+            "rounded",
+            {"compression_rate": 40},
+            "compression_rate=40 cannot be reached by columns of 8 bits for 53 items of 12 columns; at",
+        ),
         ("hashed", {"hashing": "md5"}, "hashing='md5', expected one of quotient_remainder, modulo."),
         ("hashed", {"compression_rate": 0}, "compression_rate=0, expected a number above 0."),
         ("hashed", {}, "compression_rate=30 cannot be reached by hashing=quotient_remainder for 53 items; at most 3.5"),

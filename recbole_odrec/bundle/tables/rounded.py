@@ -9,7 +9,7 @@ import numpy as np
 
 from recbole_odrec.bundle.graph import INT32, Graph
 from recbole_odrec.bundle.part_graphs import TableGraph, table_graph
-from recbole_odrec.bundle.precision import Precision
+from recbole_odrec.bundle.precision import Precision, quantize_rows
 from recbole_odrec.nn.tables.rounded import RoundedEmbedding
 
 
@@ -24,7 +24,9 @@ class RoundedTable(TableGraph):
         super().__init__(table.n_items, table.n_bytes)
         self.bits = table.bits
         self.integers = table.integers(table.weight).cpu().numpy().astype(np.int8)  # [N, C]
-        self.steps, self.projection = (part.detach().cpu().numpy() for part in (table.steps(), table.projection))
+        self.steps, self.projection = (
+            part.detach().cpu().numpy() for part in (table.steps(), table.rounded_projection())
+        )
 
     def store(self, graph: Graph) -> None:
         """Puts integers, steps and projection into the graph; two columns of 4 bits share a byte."""
@@ -37,7 +39,9 @@ class RoundedTable(TableGraph):
             integers = graph.op("Sub", graph.op("Concat", *halves, axis=1), graph.const(8, np.int32))
         integers = graph.op("Cast", integers, to=1)
         self.name = graph.op("Mul", integers, graph.weight("item_table.step", self.steps))  # [N, C]
-        self.projection_name = graph.weight("item_table.projection", self.projection)
+        integers, scale = quantize_rows(self.projection)
+        projection = graph.op("Cast", graph.weight("item_table.projection", integers), to=1)
+        self.projection_name = graph.op("Mul", projection, graph.weight("item_table.projection.scale", scale))
 
     def rows(self, graph: Graph, item_seq: str) -> str:
         """int64 [B, L] -> [B, L, D]."""

@@ -1,7 +1,6 @@
-"""Item table of few columns in 8 or 4 bits, and a float32 projection that gives the others.
+"""Item table of few columns in 8 or 4 bits, and a projection in 8 bits that gives the others.
 
-Training sees the columns rounded (the gradient passes through), so that what is trained, evaluated and shipped is one
-table.
+Training sees both rounded (the gradient passes through), so that what is trained, evaluated and shipped is one table.
 
 Dimension key: B queries, N items, D embedding, C columns stored.
 """
@@ -39,7 +38,7 @@ class RoundedSettings:
 
 
 class RoundedEmbedding(ItemTable):
-    """Integers [N, C], a step for each column, and a projection [C, D]; padding is zero.
+    """Integers [N, C], a step for each column, and a projection [C, D] of 8 bits; padding is zero.
 
     A step a column and not one a row: it costs nothing, where one a row weighs as much as four columns of 8 bits.
 
@@ -108,7 +107,7 @@ class RoundedEmbedding(ItemTable):
 
     @property
     def n_bytes(self) -> int:
-        """Bytes stored: `bits` a number, four a step and a number of the projection."""
+        """Bytes stored: `bits` a number, one a number of the projection, four a step and a scale of the projection's."""
         return _n_bytes(self.n_items, self.weight.shape[1], self.embedding_dim, self.bits)
 
     # ------------------------------------------------------------------ as it ships
@@ -126,15 +125,19 @@ class RoundedEmbedding(ItemTable):
     def _rounded(self, weight: Tensor) -> Tensor:
         return passed_on(self.integers(weight) * self.steps(), weight)
 
+    def rounded_projection(self) -> Tensor:
+        """[C, D] as it ships: each row in steps of its own; the gradient passes as if it were not."""
+        return _in_8_bits(self.projection)
+
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of the table: ids [...] -> [..., D]."""
         flat = ids.reshape(-1)
-        rows = self._rounded(self.weight.index_select(0, flat)) @ self.projection
+        rows = self._rounded(self.weight.index_select(0, flat)) @ self.rounded_projection()
         return (rows * (flat != 0).unsqueeze(-1)).view(*ids.shape, self.embedding_dim)
 
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
         """See `ItemTable`."""
-        return product(product(query, self.projection), self._rounded(self.weight), buffer, dtype)
+        return product(product(query, self.rounded_projection()), self._rounded(self.weight), buffer, dtype)
 
     def tile_of(self, values: Sequence[Tensor], columns: slice | Tensor) -> list[Tensor]:
         """Their rows, and the projection."""
@@ -143,8 +146,15 @@ class RoundedEmbedding(ItemTable):
     def tile_scores(
         self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None
     ) -> Tensor:
-        return product(product(query, parts[1]), self._rounded(parts[0]), dtype=dtype)
+        return product(product(query, _in_8_bits(parts[1])), self._rounded(parts[0]), dtype=dtype)
+
+
+def _in_8_bits(rows: Tensor) -> Tensor:
+    """Multiples of a step for each row, the largest number 127 of it."""
+    largest = rows.detach().abs().amax(1, keepdim=True)
+    steps = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
+    return passed_on((rows.detach() / steps).round() * steps, rows)
 
 
 def _n_bytes(n_items: int, n_columns: int, embedding_dim: int, bits: int) -> int:
-    return n_items * n_columns * bits // 8 + 4 * n_columns * (1 + embedding_dim)
+    return n_items * n_columns * bits // 8 + n_columns * (embedding_dim + 8)
