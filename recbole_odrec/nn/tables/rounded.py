@@ -107,7 +107,7 @@ class RoundedEmbedding(ItemTable):
 
     @property
     def n_bytes(self) -> int:
-        """Bytes stored: `bits` a number, one a number of the projection, four a step and a scale of the projection's."""
+        """Bytes: `bits` a number, one for each of the projection's, four a step and a scale of the projection."""
         return _n_bytes(self.n_items, self.weight.shape[1], self.embedding_dim, self.bits)
 
     # ------------------------------------------------------------------ as it ships
