@@ -33,6 +33,7 @@ SIZES = (40_727, 1_000_000, 10_000_000)  # Tmall's items, then made-up catalogue
 _KINDS: tuple[tuple[str, Precision], ...] = (
     ("student", "fp32"),
     ("student", "int8"),
+    ("rounded", "int8"),
     ("codes", "int8"),
     ("teacher", "fp32"),
 )

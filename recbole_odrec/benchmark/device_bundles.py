@@ -13,6 +13,7 @@ from recbole_odrec.bundle import manifest as bundle_files
 from recbole_odrec.bundle.build import build_session_model
 from recbole_odrec.bundle.export import describe
 from recbole_odrec.bundle.precision import Precision
+from recbole_odrec.errors import InfeasibleRateError
 from recbole_odrec.nn import (
     DenseEmbedding,
     FollowerScores,
@@ -23,10 +24,13 @@ from recbole_odrec.nn import (
     SemiTensorTrainEmbedding,
     SoftAttentionReadout,
 )
+from recbole_odrec.nn.tables import RoundedEmbedding
+from recbole_odrec.nn.tables.rounded import RoundedSettings
 
 # The networks of properties/model/*.yaml, with the rank of the paper's Tmall table at every size.
 HIDDEN_SIZE, MAX_LENGTH, TT_RANKS, STP_FACTOR = 128, 50, 60, 2
-N_CODES, N_FOLLOWERS = 8, 2  # what the default recipe has at its rate of 30, for 12 thousand items and for 10 million
+RATE, BITS, N_FOLLOWERS = 30, 4, 2  # of the default recipe
+N_CODES = 8  # what codes with as many followers have at that rate, for 12 thousand items and for 10 million
 
 
 def write_random_bundle(
@@ -42,8 +46,8 @@ def write_random_bundle(
 
     Args:
         folder: to make; one that is there is replaced.
-        model: `student` or `teacher` as in the paper, or `codes`: the default recipe's student, of product codes
-            with followers, that scores its session's items apart.
+        model: `student` or `teacher` as in the paper; `rounded`, the default recipe's student, of few columns of 4
+            bits and followers, that scores its session's items apart; or `codes`, the same of product codes.
         n_items: items, padding not counted; their tokens are their numbers.
         precision: of the weights.
         topk: k.
@@ -58,11 +62,13 @@ def write_random_bundle(
         table = SemiTensorTrainEmbedding(n_items + 1, hidden_size, tt_ranks=TT_RANKS, stp_factor=STP_FACTOR)
     elif model == "codes":
         table = ProductCodesEmbedding(n_items + 1, hidden_size, N_CODES)
+    elif model == "rounded":
+        table = _rounded(n_items + 1, hidden_size)
     else:
         table = DenseEmbedding(n_items + 1, hidden_size)
     encoder, readout = SelfAttentionEncoder(hidden_size, MAX_LENGTH), SoftAttentionReadout(hidden_size)
     repeat = followers = None
-    if model == "codes":
+    if model in ("codes", "rounded"):
         readout, repeat = LastStateReadout(), RepeatScores(hidden_size, MAX_LENGTH)
         torch.nn.init.normal_(repeat.query.weight)
         followers = FollowerScores(n_items + 1, N_FOLLOWERS, gain=1.0)
@@ -79,3 +85,12 @@ def write_random_bundle(
     values = {"model": model, "precision": precision, "n_items": n_items, "max_length": MAX_LENGTH, "topk": topk}
     bundle_files.write_manifest(folder, {**values, **user, **describe(graph)})
     return table.compression_rate
+
+
+def _rounded(n_items: int, hidden_size: int) -> RoundedEmbedding:
+    """What the rate leaves beside followers, or the fewest columns; of small blank bundles as many as there can be."""
+    rate = RATE if hidden_size == HIDDEN_SIZE else 1
+    try:
+        return RoundedEmbedding.from_settings(RoundedSettings(rate, BITS, N_FOLLOWERS), n_items, hidden_size, 0.02)
+    except InfeasibleRateError:
+        return RoundedEmbedding(n_items, hidden_size, 8 // BITS, BITS)

@@ -6,9 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from recbole_odrec.benchmark.device_bundles import N_CODES, N_FOLLOWERS
+from recbole_odrec.benchmark.device_bundles import BITS, N_CODES, N_FOLLOWERS, RATE
 
-_COLORS = {"student fp32": "#4c78a8", "student int8": "#54a24b", "codes int8": "#b279a2", "teacher fp32": "#e45756"}
+_COLORS = {
+    "student fp32": "#4c78a8",
+    "student int8": "#54a24b",
+    "rounded int8": "#f58518",
+    "codes int8": "#b279a2",
+    "teacher fp32": "#e45756",
+}
 # What stands across and upwards, and their units.
 _PANELS = (
     ("n_items", "p50_ms", "latency p50, ms, against items", 1.0, 1.0),
@@ -63,7 +69,8 @@ def markdown(result: dict[str, Any]) -> str:
             "Written by `recbole-odrec benchmark device`; do not edit.",
             f"{machine['processor']}, onnxruntime {versions['onnxruntime']}, one thread, batch 1, history of 20 items,",
             "top-20, random weights, D = 128, one layer; student: tt_ranks=60, stp_factor=2, soft-attention read-out;",
-            f"codes: the default recipe's student at 30x, {N_CODES} codes and {N_FOLLOWERS} followers an item.",
+            f"rounded: the default recipe's student at {RATE}x, {N_FOLLOWERS} followers an item and as many columns of",
+            f"{BITS} bits as that leaves; codes: the same with {N_CODES} codes an item in place of columns.",
             "",
             *_table(lines),
             "",

@@ -128,5 +128,5 @@ class Graph:
 
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
-INT32, UINT8, UINT16 = TensorProto.INT32, TensorProto.UINT8, TensorProto.UINT16
+INT8, INT32, UINT8, UINT16 = TensorProto.INT8, TensorProto.INT32, TensorProto.UINT8, TensorProto.UINT16
 value = helper.make_tensor_value_info

@@ -22,9 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recbole_odrec.bundle.graph import Graph
+from recbole_odrec.bundle.graph import INT64, Graph
 
 LOWEST_FLOAT = (-np.inf, np.float32)
+# Where maxima are off, rows taken for each one asked for: only of scores that are nearly all the same there are more.
+_MOST_NEAR = 16
 
 
 class Rows(NamedTuple):
@@ -33,10 +35,14 @@ class Rows(NamedTuple):
     Attributes:
         maxima: of every row but the last, [B, P - 1].
         cells_at: numbers of R rows, int64 [B, R], the last row's behind the others -> their cells [B, R Q - empty].
+        slack: of maxima that are off by e at most, 2 e in their type, [B, 1]. Each of the n best rows has a cell of at
+            least the n-th maximum less e, so that no cell below that is among the n best: their rows' maxima are within
+            2 e of the n-th.
     """
 
     maxima: str
     cells_at: Callable[[str], str]
+    slack: str = ""
 
 
 def rows_of(graph: Graph, grid: str, n_empty: int) -> Rows:
@@ -54,6 +60,16 @@ def full(graph: Graph, cells: str, n_empty: int) -> str:
     """[B, R, Q] -> [B, R Q - empty]: without the empty cells at the end."""
     flat = graph.reshape(cells, 0, -1)
     return first(graph, flat, graph.const([-n_empty])) if n_empty else flat
+
+
+def filled(graph: Graph, n_cells: str, q: int) -> tuple[str, str]:
+    """Of cells in rows of q, so many that the graph alone knows it (int64 [1]): rows before the last one [1], and where
+    the last one's cells end, counted from the end of a row [1], as `first` takes both."""
+    last = graph.op("Sub", n_cells, graph.const([1]))
+    n_others, in_last = (graph.op(kind, last, graph.const([q])) for kind in ("Div", "Mod"))
+    behind = graph.op("Sub", in_last, graph.const([q - 1]))  # a negative number
+    is_full = graph.op("Equal", behind, graph.const([0]))
+    return n_others, graph.op("Where", is_full, graph.const([np.iinfo(np.int64).max]), behind)
 
 
 def first(graph: Graph, values: str, end: str) -> str:
@@ -78,13 +94,25 @@ def best_cells(graph: Graph, grid: str | Rows, shape: tuple[int, int], n_cells: 
     count = graph.reshape(graph.op("Min", count, graph.const(n_cells)), 1)
     if p == 1 and isinstance(grid, str):
         return tuple(graph.op("TopK", full(graph, grid, q - n_cells), count, n_outputs=2))
-    maxima, cells_at = grid if isinstance(grid, Rows) else rows_of(graph, grid, p * q - n_cells)
+    maxima, cells_at, slack = grid if isinstance(grid, Rows) else rows_of(graph, grid, p * q - n_cells)
     last = graph.dim(maxima, 1)
-    rows = graph.op("TopK", maxima, graph.op("Min", count, graph.reshape(last, 1)), n_outputs=2)[1]
+    n_rows = graph.op("Min", count, graph.reshape(last, 1))
+    if slack:
+        n_rows = _with_near_ones(graph, maxima, slack, n_rows)
+    rows = graph.op("TopK", maxima, n_rows, n_outputs=2)[1]
     rows = graph.op("Pad", ascending(graph, rows), graph.const([0, 0, 0, 1]), last)  # [B, <= C + 1]
     values, places = graph.op("TopK", cells_at(rows), count, n_outputs=2)
     row = graph.op("GatherElements", rows, graph.op("Div", places, graph.const(q)), axis=1)
     return values, graph.op("Add", graph.op("Mul", row, graph.const(q)), graph.op("Mod", places, graph.const(q)))
+
+
+def _with_near_ones(graph: Graph, maxima: str, slack: str, count: str) -> str:
+    """How many rows have a maximum that may be among so many best, int64 [1] -> [1]; of a batch, the most."""
+    best = graph.op("TopK", maxima, count, n_outputs=2)[0]
+    least = graph.op("Sub", graph.op("ReduceMin", best, axes=[1]), slack)
+    is_near = graph.op("Cast", graph.op("GreaterOrEqual", maxima, least), to=INT64)
+    near = graph.op("ReduceMax", graph.op("ReduceSum", is_near, graph.const([1])), axes=[0], keepdims=0)  # [1]
+    return graph.op("Min", near, graph.op("Mul", count, graph.const([_MOST_NEAR])))
 
 
 def leave_out(graph: Graph, values: str, cells: str, out: str, lowest: str) -> str:

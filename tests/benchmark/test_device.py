@@ -18,7 +18,7 @@ from recbole_odrec.cli import main
 def test_a_small_run_end_to_end() -> None:
     said: list[str] = []
     result = benchmark_device(Path("results"), sizes=(300,), say=said.append, seconds=0, turns=2)
-    names = ("student fp32", "student int8", "codes int8", "teacher fp32")
+    names = ("student fp32", "student int8", "rounded int8", "codes int8", "teacher fp32")
     assert said == [f"300 items, turn {turn} of 2: {name}" for turn in (1, 2) for name in names]
     assert sorted(path.name for path in Path("results").iterdir()) == ["device.json", "device.md", "device.svg"]
     assert json.loads(Path("results/device.json").read_text()) == result
@@ -29,7 +29,7 @@ def test_a_small_run_end_to_end() -> None:
         assert 0 < row["start_s"] < row["first_answer_s"]
         assert row["cold_answer_s"] is None or row["cold_answer_s"] > 0  # None on a file system in memory
         assert row["bundle_bytes"] > row["model_bytes"] > 0
-    student, small, _codes, teacher = (row["model_bytes"] for row in result["rows"])
+    student, small, _rounded, _codes, teacher = (row["model_bytes"] for row in result["rows"])
     assert small < student < teacher + 100_000  # 300 items: the encoder is nearly all of each
 
 
@@ -42,6 +42,7 @@ def made_up_row(model: str, precision: str, n_items: int, factor: float) -> dict
 def test_ratios_are_teacher_over_student_of_the_same_size() -> None:
     rows = [
         made_up_row("student", "int8", 1000, 2.0),
+        made_up_row("rounded", "int8", 1000, 2.5),
         made_up_row("codes", "int8", 1000, 3.0),
         made_up_row("teacher", "fp32", 1000, 30.0),
         made_up_row("student", "int8", 5000, 4.0),
@@ -50,12 +51,13 @@ def test_ratios_are_teacher_over_student_of_the_same_size() -> None:
     ratios = markdown(result).split("| items | teacher fp32 /")[1]
     assert "| 1,000 | student int8 | 15.0x | 15.0x | 15.0x | 15.0x | 15.0x | 15.0x |" in ratios
     assert "| 1,000 | codes int8 | 10.0x | 10.0x" in ratios
+    assert "| 1,000 | rounded int8 | 12.0x | 12.0x" in ratios
     assert "5,000" not in ratios  # no teacher to compare with
     drawing = ET.fromstring(plot(result))
     circles = [element for element in drawing.iter() if element.tag.endswith("circle")]
     assert len(circles) == 3 * len(rows)
-    across = [float(circle.get("cx", "")) for circle in circles[-4:]]  # students of 2 and 4 bytes, codes of 3, teacher
-    assert across[0] < across[2] < across[1] < across[3]
+    across = [float(circle.get("cx", "")) for circle in circles[-5:]]  # students of 2 and 4 bytes, 2.5, 3, teacher
+    assert across[0] < across[2] < across[3] < across[1] < across[4]
 
 
 def test_the_page_has_the_cold_start_where_it_was_measured() -> None:

@@ -36,3 +36,26 @@ def test_best_cells_are_those_of_a_stable_sort(p: int, q: int, n_cells: int, n_v
             values, cells = best_of(grid, n_cells, count, as_rows)
             np.testing.assert_array_equal(cells, expected[:, :count])
             np.testing.assert_array_equal(values, np.take_along_axis(flat, expected[:, :count], 1))
+
+
+def test_maxima_that_are_off_lose_no_cell() -> None:
+    """With a slack of twice what they are off; without, some are lost."""
+    (p, q, n_cells), off, drawn = (60, 4, 238), 9, np.random.default_rng(0)
+    grid = drawn.integers(0, 300, (40, p, q)).astype(np.int32)
+    flat = grid.reshape(40, -1)[:, :n_cells]
+    rough = grid[:, :-1].max(2) + drawn.integers(-off, off + 1, (40, p - 1)).astype(np.int32)
+
+    def found(slack: int, count: int) -> np.ndarray:
+        graph = Graph()
+        every = graph.op("Expand", graph.const([[slack]], np.int32), graph.const([40, 1]))
+        rows = Rows("maxima", lambda rows: full(graph, gather_rows(graph, "grid", rows), p * q - n_cells), every)
+        _, cells = best_cells(graph, rows, (p, q), n_cells, graph.const(count))
+        inputs = [value("grid", INT32, ["batch", p, q]), value("maxima", INT32, ["batch", p - 1])]
+        model = graph.model(inputs, [value(cells, INT64, ["batch", "count"])]).SerializeToString()
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        return session.run(None, {"grid": grid, "maxima": rough})[0]
+
+    for count in (1, 3, 20, 59, n_cells):
+        expected = np.argsort(-flat, axis=1, kind="stable")[:, :count]
+        np.testing.assert_array_equal(found(2 * off, count), expected)
+        assert np.array_equal(found(0, count), expected) == (count >= 59), count

@@ -66,7 +66,8 @@ def test_fifty_random_histories_give_pythons_answers(films, film_bundle: Path, v
 
 
 @pytest.mark.parametrize(
-    ("model", "precision"), [("student", "int8"), ("student", "fp16"), ("teacher", "fp32"), ("codes", "fp32")]
+    ("model", "precision"),
+    [("student", "int8"), ("student", "fp16"), ("teacher", "fp32"), ("codes", "fp32"), ("rounded", "fp16")],
 )
 def test_every_kind_of_bundle_runs(model: str, precision: str, tmp_path: Path, visit) -> None:
     """70 items: leaving out 65 of them leaves 5."""
@@ -77,6 +78,15 @@ def test_every_kind_of_bundle_runs(model: str, precision: str, tmp_path: Path, v
         for exclude_seen in (False, True):
             same_answers(page, Recommender(tmp_path / "bundle"), histories, exclude_seen)
         assert [len(answer["ids"]) for answer in page.evaluate(ANSWERS, [histories, True])] == [20, 5, 0, 20]
+
+
+def test_many_items_are_scanned_in_integers_there_too(tmp_path: Path, visit) -> None:
+    write_random_bundle(tmp_path / "bundle", "rounded", 70_000, "fp32", hidden_size=32)
+    histories = [[1, 2, 3], list(range(69_900, 69_965)), [5] * 60]
+    with serve(make_site(tmp_path / "bundle")) as server:
+        page = visit(server.url).page
+        for exclude_seen in (False, True):
+            same_answers(page, Recommender(tmp_path / "bundle"), histories, exclude_seen)
 
 
 def test_equal_scores_come_in_the_order_of_ids(tmp_path: Path, visit) -> None:

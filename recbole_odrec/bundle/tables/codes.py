@@ -15,7 +15,7 @@ import numpy as np
 from recbole_odrec.bundle.graph import FLOAT, INT32, UINT16, Graph
 from recbole_odrec.bundle.part_graphs import TableGraph, table_graph
 from recbole_odrec.bundle.precision import Precision, quantize_rows
-from recbole_odrec.bundle.top_k import Rows, first, gather_rows
+from recbole_odrec.bundle.top_k import Rows, filled, first, gather_rows
 from recbole_odrec.nn import ProductCodesEmbedding
 
 _ROW = 1024  # Q, for many items
@@ -69,13 +69,9 @@ class CodesTable(TableGraph):
         if self.n_joined == 1:
             return super().best(graph, query, out, n_out, k)
         grid, maxima = self._each(graph, query)  # [B, tiles, height, Q], [B, tiles, height]
-        # The number of items is read from the codes: `CodesModel.grown` adds some.
-        last = graph.op("Sub", graph.dim(self.codes_name, 1), graph.const([1]))
-        n_others, in_last = (graph.op(kind, last, graph.const([_ROW])) for kind in ("Div", "Mod"))
-        behind = graph.op("Sub", in_last, graph.const([_ROW - 1]))  # of the last row, a negative number
-        end = graph.op(
-            "Where", graph.op("Less", behind, graph.const([0])), behind, graph.const([np.iinfo(np.int64).max])
-        )
+        # The number of items is read from the codes: a table that has grown is the same graph.
+        n_items = graph.reshape(graph.dim(self.codes_name, 1), 1)
+        n_others, end = filled(graph, n_items, _ROW)
         grid = graph.reshape(grid, 0, -1, _ROW)
 
         def cells_at(rows: str) -> str:
