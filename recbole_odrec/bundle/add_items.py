@@ -1,7 +1,7 @@
 """`recbole-odrec add-items`: a delta with items that training has never seen; nothing is trained.
 
-They get codes by the sessions that they have appeared in since and by what an `.item` file says of them (`placing.py`).
-Encoder, codebooks and all other items stay as they are.
+They get codes, or rounded columns, by the sessions that they have appeared in since and by what an `.item` file says
+of them (`placing.py`). Encoder, codebooks or projection, and all other items stay as they are.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from recbole_odrec.bundle.codes_model import CodesModel
 from recbole_odrec.bundle.delta_maker import make_delta
 from recbole_odrec.bundle.item_facts import read_facts
+from recbole_odrec.bundle.item_model import ItemModel
 from recbole_odrec.bundle.manifest import (
     ITEMS,
     MODEL,
@@ -70,7 +70,7 @@ def add_items(
         verify_file(bundle, manifest, name)
     if PROGRAM in manifest["files"]:
         raise UserError(f"{bundle} holds {PROGRAM}, which cannot grow: export it without --executorch.")
-    model = CodesModel(bundle / MODEL, manifest["max_length"])
+    model = ItemModel(bundle / MODEL, manifest["max_length"])
     sessions = [] if items is None else [*read_sessions(items)]
     known = read_table(TokenTable, bundle, manifest, ITEMS)
     new, of_new, of_known = cases(sessions, _looked_up(sessions, known), manifest["n_items"])
@@ -80,7 +80,7 @@ def add_items(
         raise UserError(
             f"{' and '.join(given)}: no item that {bundle} does not know beside one that it knows: nothing to add."
         )
-    codes = fitted(model, of_new, of_known, manifest["n_items"], len(new), told)
+    integers = fitted(model, of_new, of_known, manifest["n_items"], len(new), told)
     titles = (None if item_file is None else titles_of(item_file, "\t", None, item_field, new)) or [""] * len(new)
     lines = {ITEMS: new, TITLES: titles}
     with tempfile.TemporaryDirectory() as work:
@@ -89,7 +89,7 @@ def add_items(
         for name in manifest["files"]:
             added = "".join(f"{line}\n" for line in lines.get(name, ())).encode()
             content = read_file(bundle, manifest, name)
-            (folder / name).write_bytes(model.grown(codes) if name == MODEL else content + added)
+            (folder / name).write_bytes(model.grown(integers) if name == MODEL else content + added)
         values = {**manifest, "n_items": manifest["n_items"] + len(new)}
         if user := manifest.get("user_state"):  # sessions become the same vectors as before
             values["user_state"] = {**user, "space": space_of(manifest)}

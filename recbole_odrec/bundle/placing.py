@@ -1,10 +1,11 @@
-"""Where items that training has never seen belong: the codes next to the row that what is known of them asks for.
+"""Where items that training has never seen belong: the row next to the one that what is known of them asks for.
 
 What an item's row must be follows from the sessions that lead to it. For items that the model knows, both are there: a
 ridge regression from the mean session before an item to the item's row says where a new one belongs. What a file says
 of an item counts like some sessions of it, so many as place known items best; without any session it is all there is.
 
-Dimension key: D embedding, N items (padding row 0 included), n new items, C cases, M codebooks, K entries, W = D / M.
+Dimension key: D embedding, N items (padding row 0 included), n new items, C cases, S integers that a
+table stores of an item.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recbole_odrec.bundle.codes_model import CodesModel
 from recbole_odrec.bundle.item_facts import Facts, FactsRidge
+from recbole_odrec.bundle.item_model import ItemModel
 from recbole_odrec.bundle.tokens import TokenTable
 from recbole_odrec.errors import UserError
 
@@ -94,20 +95,20 @@ def told_by(facts: Mapping[str, Facts], known: TokenTable, rows: np.ndarray, new
 
 
 def fitted(
-    model: CodesModel,
+    model: ItemModel,
     of_new: Sequence[Case],
     of_known: Sequence[Case],
     n_items: int,
     n_new: int,
     told: Told | None = None,
 ) -> np.ndarray:
-    """Codes of the new items: uint8 [n, M].
+    """What the table stores of the new items: [n, S].
 
     Raises:
         UserError: no case of a known item.
     """
     if told is not None and not of_new:
-        return nearest(_as_long(told.of_new, told.length), model.books)
+        return model.nearest(_as_long(told.of_new, told.length))
     if not of_known:
         raise UserError("no known item follows another one in these sessions: give those of some days, as they were.")
     means, counts = _means(*_encoded(model, of_new), n_items + 1, n_new)
@@ -133,10 +134,10 @@ def fitted(
         length = share * told.length + (1 - share) * np.linalg.norm(rows, axis=1, keepdims=True)
         mixed = _as_long(share * told.of_new + (1 - share) * rows, length)
         rows = np.where(np.isnan(told.of_new), rows, mixed)
-    return nearest(rows, model.books)
+    return model.nearest(rows)
 
 
-def _encoded(model: CodesModel, some: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
+def _encoded(model: ItemModel, some: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
     """The session before each item [C, D], and the item [C]."""
     histories, items = zip(*some, strict=True)
     return model.sessions(histories), np.array(items)
@@ -167,10 +168,3 @@ def _share(counts: np.ndarray, worth: float) -> np.ndarray:
 def _as_long(rows: np.ndarray, length: np.ndarray | float) -> np.ndarray:
     """A ridge draws rows towards their mean, and a short row is found by nobody: by facts alone a direction counts."""
     return rows * (length / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
-
-
-def nearest(rows: np.ndarray, books: np.ndarray) -> np.ndarray:
-    """Of each row, part by part, the entry at the least distance: [n, D], [M, K, W] -> uint8 [n, M]."""
-    parts = rows.reshape(len(rows), len(books), -1)
-    products = np.einsum("nmw,mkw->nmk", parts, books)
-    return (products - (books**2).sum(2) / 2).argmax(2).astype(np.uint8)

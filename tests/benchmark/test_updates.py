@@ -82,6 +82,19 @@ def test_updates_over_time(quick, capsys) -> None:
         assert Path("out/updates.json").read_text() == kept
 
 
+def test_new_items_of_a_student_of_rounded_columns(quick, monkeypatch) -> None:
+    rounded = {"table": "rounded", "bits": 4, "n_followers": 2}
+    monkeypatch.setattr(updates, "_SETTINGS", {**updates._SETTINGS, **rounded})
+    monkeypatch.setattr(new_items, "_SEEN", (5,))
+    monkeypatch.setattr(new_items, "_OFTEN", 15)
+    words = ["--sessions=films.txt", "--items=10", "--output=out/new-items.json"]
+    assert main(["benchmark", "new-items", *words]) == 0
+    (run,) = json.loads(Path("out/new-items.json").read_text())["runs"]
+    before, after = run["rows"]
+    assert (before["recall@20 of new"], before["new cases"]) == (0, after["new cases"])
+    assert 500 < after["bytes"] < 10_000
+
+
 def test_new_items_without_training(quick, monkeypatch, capsys) -> None:
     monkeypatch.setattr(new_items, "_SEEN", (5,))
     monkeypatch.setattr(new_items, "_OFTEN", 15)

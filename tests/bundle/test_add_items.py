@@ -14,47 +14,51 @@ from recbole_odrec.benchmark.device_bundles import write_random_bundle
 from recbole_odrec.bundle import Recommender
 from recbole_odrec.bundle.add_items import read_sessions
 from recbole_odrec.bundle.build import build_session_model
-from recbole_odrec.bundle.codes_model import CodesModel
 from recbole_odrec.bundle.export import export_bundle
+from recbole_odrec.bundle.item_model import ItemModel
 from recbole_odrec.bundle.manifest import read_manifest, write_manifest
 from recbole_odrec.bundle.onnx_session import open_session
-from recbole_odrec.bundle.placing import Told, cases, fitted, nearest
+from recbole_odrec.bundle.placing import Told, cases, fitted
+from recbole_odrec.bundle.stored_tables import nearest_codes
 from recbole_odrec.bundle.tokens import TokenTable, read_table
 from recbole_odrec.cli import main
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn import LastStateReadout, ProductCodesEmbedding, SelfAttentionEncoder
+from recbole_odrec.nn.tables import RoundedEmbedding
+
+TABLES = {"codes": {"table": "codes"}, "4 bits": {"table": "rounded", "bits": 4}}
 
 
-@pytest.fixture(scope="session")
-def bundle(train, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A student of codes in int8."""
-    folder = tmp_path_factory.mktemp("codes") / "bundle"
-    checkpoint = train("ODRec", table="codes", init_from_teacher=True, seed=1)["phases"]["student"]["checkpoint"]
+@pytest.fixture(scope="session", params=TABLES)
+def bundle(request, train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student of codes, or of rounded columns, in int8."""
+    folder = tmp_path_factory.mktemp("items") / "bundle"
+    settings = {**TABLES[request.param], "init_from_teacher": True, "seed": 1}
+    checkpoint = train("ODRec", **settings)["phases"]["student"]["checkpoint"]
     export_bundle(checkpoint, folder, "int8", max_ndcg_loss=1.0)
     return folder
 
 
 @pytest.fixture(scope="session")
-def model(bundle: Path) -> CodesModel:
-    return CodesModel(bundle / "model.onnx", read_manifest(bundle)["max_length"])
+def model(bundle: Path) -> ItemModel:
+    return ItemModel(bundle / "model.onnx", read_manifest(bundle)["max_length"])
 
 
 # ---------------------------------------------------------------------- the model's parts
 
 
-def test_a_session_times_a_row_is_the_score(bundle: Path, model: CodesModel) -> None:
+def test_a_session_times_a_row_is_the_score(bundle: Path, model: ItemModel) -> None:
     histories = [[5, 17, 30], [9], list(range(1, 41))]  # the last longer than the model reads
     ids, scores = Recommender(bundle).recommend_ids(histories, 20)
     products = np.einsum("bd,bkd->bk", model.sessions(histories), model.rows[ids])
     np.testing.assert_allclose(products, scores, rtol=1e-4, atol=1e-5)
 
 
-def test_the_grown_model_adds_its_items_and_changes_no_other_score(bundle: Path, model: CodesModel, tmp_path) -> None:
+def test_the_grown_model_adds_its_items_and_changes_no_other_score(bundle: Path, model: ItemModel, tmp_path) -> None:
     history, n_items = [5, 17, 30], read_manifest(bundle)["n_items"]
     ids, scores = Recommender(bundle).recommend_ids([history], 20)
-    twin = model.codes[:, ids[0, 2]]  # the same codes as the third of the answer, and the worst there are
-    query = model.sessions([history])[0]
-    worst = np.einsum("mw,mkw->mk", query.reshape(len(model.books), -1), model.books).argmin(1)
+    twin = model.table.integers[ids[0, 2]]  # the same as the third of the answer, and the worst there are
+    worst = model.nearest(-1e6 * model.sessions([history]))[0]
     folder = Path(shutil.copytree(bundle, tmp_path / "grown"))
     (folder / "model.onnx").write_bytes(model.grown(np.stack([twin, worst])))
     (folder / "items.txt").write_bytes((bundle / "items.txt").read_bytes() + b"one\ntwo\n")
@@ -65,7 +69,7 @@ def test_the_grown_model_adds_its_items_and_changes_no_other_score(bundle: Path,
     assert of_now[0, 3] == of_now[0, 2] == scores[0, 2]
     np.testing.assert_array_equal(np.delete(now[0], 3), ids[0, :19])
     np.testing.assert_array_equal(np.delete(of_now[0], 3), scores[0, :19])
-    read_as_history = CodesModel(folder / "model.onnx", 20).sessions([[n_items + 1]])
+    read_as_history = ItemModel(folder / "model.onnx", 20).sessions([[n_items + 1]])
     np.testing.assert_array_equal(read_as_history, model.sessions([[ids[0, 2]]]))
 
 
@@ -76,7 +80,7 @@ def test_a_grown_model_of_many_items_is_what_export_would_write(tmp_path: Path) 
     old = build_session_model(table, encoder, LastStateReadout(), 90)
     (tmp_path / "model.onnx").write_bytes(old.SerializeToString())
     more = torch.randint(256, (3000, 2), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    grown = CodesModel(tmp_path / "model.onnx", 5).grown(more.numpy())
+    grown = ItemModel(tmp_path / "model.onnx", 5).grown(more.numpy())
     table.n_items, table.codes = 73_000, torch.cat([table.codes, more])
     wanted = build_session_model(table, encoder, LastStateReadout(), 90).SerializeToString()
     feed = {"item_seq": np.array([[5, 72_999, 17], [69_999, 0, 0]])}
@@ -84,15 +88,63 @@ def test_a_grown_model_of_many_items_is_what_export_would_write(tmp_path: Path) 
         np.testing.assert_array_equal(now, then)
 
 
-def test_new_items_have_no_followers_and_the_others_keep_theirs(train, tmp_path: Path) -> None:
-    settings = {"table": "codes", "init_from_teacher": True, "seed": 1, "n_followers": 2, "repeat_scores": True}
+@pytest.mark.parametrize(("bits", "n_columns"), [(4, 4), (8, 3)])
+@pytest.mark.parametrize("n_items", [300, 70_000])
+def test_a_grown_model_of_rounded_columns_is_what_export_would_write(
+    bits: int, n_columns: int, n_items: int, tmp_path: Path
+) -> None:
+    """Of few items and of many, whose integers stand in tiles."""
+    torch.manual_seed(0)
+    table, encoder = RoundedEmbedding(n_items, 8, n_columns, bits, std=1), SelfAttentionEncoder(8, 5).eval()
+    more, steps = 2 * torch.randn(3000, n_columns), table.steps()
+    old = build_session_model(table, encoder, LastStateReadout(), 90)
+    (tmp_path / "model.onnx").write_bytes(old.SerializeToString())
+    grown = ItemModel(tmp_path / "model.onnx", 5).grown(table.integers(more).numpy().astype(np.int8))
+    table.n_items, table.weight = n_items + 3000, torch.nn.Parameter(torch.cat([table.weight.detach(), more]))
+    table.steps = lambda: steps  # as they were
+    wanted = build_session_model(table, encoder, LastStateReadout(), 90).SerializeToString()
+    feed = {"item_seq": np.array([[5, n_items + 2999, 17], [n_items - 1, 0, 0]])}
+    ids, scores = open_session(grown).run(["item_ids", "scores"], feed)
+    exact = open_session(wanted).run(["item_ids", "scores"], feed)
+    np.testing.assert_array_equal(ids, exact[0])
+    np.testing.assert_allclose(scores, exact[1], rtol=1e-5, atol=1e-6)
+    assert (ids >= n_items).any()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_the_integers_next_to_a_row_are_those_that_made_it(bits: int, tmp_path: Path) -> None:
+    """And of any row, the nearest in the plane of the projection, whose rows are at right angles here."""
+    torch.manual_seed(0)
+    table = RoundedEmbedding(500, 16, 6, bits, std=1)
+    model = build_session_model(table, SelfAttentionEncoder(16, 5).eval(), LastStateReadout(), 9)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    stored = ItemModel(tmp_path / "model.onnx", 5)
+    np.testing.assert_array_equal(stored.table.integers, table.integers(table.weight).detach().numpy())
+    np.testing.assert_allclose(stored.rows[1:], table(torch.arange(1, 500)).detach().numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(stored.nearest(stored.rows), stored.table.integers)
+    found = stored.nearest(5 * np.random.default_rng(0).standard_normal((400, 16)))
+    most = 2 ** (bits - 1) - 1
+    assert (np.abs(found).max(), found.dtype) == (most, np.int8)
+    rows = 0.5 * np.random.default_rng(1).standard_normal((400, 16)).astype(np.float32)
+    found = stored.nearest(rows)
+    distance = ((stored.table.rows_of(found) - rows) ** 2).sum(1)
+    for step in (-1, 1):  # a step of any column leads away, to rounding of the projection
+        for column in range(6):
+            other = found.copy()
+            other[:, column] = (other[:, column] + step).clip(-most, most)
+            assert (((stored.table.rows_of(other) - rows) ** 2).sum(1) > distance - 0.01 * distance.mean()).all()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_new_items_have_no_followers_and_the_others_keep_theirs(table: str, train, tmp_path: Path) -> None:
+    settings = {**TABLES[table], "init_from_teacher": True, "seed": 1, "n_followers": 2, "repeat_scores": True}
     student = train("ODRec", **settings)["phases"]["student"]
     assert student["follower_gain"] > 0
     export_bundle(student["checkpoint"], tmp_path / "old", "fp32", max_ndcg_loss=1.0)
     manifest = read_manifest(tmp_path / "old")
-    model, n_items = CodesModel(tmp_path / "old/model.onnx", manifest["max_length"]), manifest["n_items"]
+    model, n_items = ItemModel(tmp_path / "old/model.onnx", manifest["max_length"]), manifest["n_items"]
     folder = Path(shutil.copytree(tmp_path / "old", tmp_path / "grown"))
-    (folder / "model.onnx").write_bytes(model.grown(model.codes.T[[7, 9]]))
+    (folder / "model.onnx").write_bytes(model.grown(model.table.integers[[7, 9]]))
     (folder / "items.txt").write_bytes((folder / "items.txt").read_bytes() + b"one\ntwo\n")
     (folder / "manifest.json").unlink()
     write_manifest(folder, {**manifest, "n_items": n_items + 2})
@@ -117,12 +169,21 @@ def test_cases_of_new_and_of_known_items() -> None:
     assert of_known == [([1], 2), ([2], 3), ([1], 2)]
 
 
+class Rounder:
+    """A model of codes."""
+
+    books: np.ndarray
+
+    def nearest(self, rows: np.ndarray) -> np.ndarray:
+        return nearest_codes(rows, self.books)
+
+
 def test_a_new_item_gets_the_codes_next_to_what_known_items_say() -> None:
     """Rows are a linear map of the mean session before them: a new item's is found exactly, and rounded to codes."""
     drawn = np.random.default_rng(0)
     vectors, turn = drawn.standard_normal((300, 8)), drawn.standard_normal((8, 8))
 
-    class Known:
+    class Known(Rounder):
         books = drawn.standard_normal((4, 16, 2))
         rows = np.concatenate([np.zeros((1, 8)), vectors[:200] @ turn])
 
@@ -135,11 +196,11 @@ def test_a_new_item_gets_the_codes_next_to_what_known_items_say() -> None:
     wanted = np.stack([(vectors[250] + vectors[251]) / 2, vectors[252]]) @ turn
     distances = ((wanted.reshape(2, 4, 1, 2) - Known.books) ** 2).sum(3)
     np.testing.assert_array_equal(codes, distances.argmin(2))
-    np.testing.assert_array_equal(nearest(wanted, Known.books), distances.argmin(2))
+    np.testing.assert_array_equal(nearest_codes(wanted, Known.books), distances.argmin(2))
     assert codes.dtype == np.uint8
 
 
-class Plane:
+class Plane(Rounder):
     """Items whose mean session is their row, of two columns, one codebook a column with entries a hundredth apart."""
 
     books = np.stack([np.linspace(-1, 1, 201)[:, None]] * 2)
@@ -200,7 +261,7 @@ def test_an_item_file_alone_makes_new_items_known_with_their_titles(bundle: Path
     (bundle / "manifest.json").unlink()
     write_manifest(bundle, manifest)
     known = read_table(TokenTable, bundle, read_manifest(bundle), "items.txt")
-    model = CodesModel(bundle / "model.onnx", manifest["max_length"])
+    model = ItemModel(bundle / "model.onnx", manifest["max_length"])
     is_near = model.rows @ model.rows[5] > np.median(model.rows[1:] @ model.rows[5])
     lines = [f"{known[item]}\tFilm {item}\t{'near' if is_near[item] else 'far'}" for item in range(1, len(known) + 1)]
     lines += ["launched\tA  New Film\tnear", "silent\tOther\tfar", "mute\tNobody\t"]
@@ -212,7 +273,7 @@ def test_an_item_file_alone_makes_new_items_known_with_their_titles(bundle: Path
     before = Recommender(device).recommend_ids([[5]], 20)
     recommender = Recommender(device)
     recommender.update("new.delta")
-    rows = CodesModel(device / "model.onnx", manifest["max_length"]).rows
+    rows = ItemModel(device / "model.onnx", manifest["max_length"]).rows
     near, far = (recommender.tokens.find(token) for token in ("launched", "silent"))
     assert rows[near] @ rows[5] > rows[far] @ rows[5]
     np.testing.assert_array_equal(rows[: len(known) + 1], model.rows)
@@ -256,10 +317,11 @@ def test_names_are_read_as_training_reads_them() -> None:
     assert [*read_sessions(Path("odd.txt"))] == [["5", "007", "7"], ["5", "new\u00a0one\u3000x", "17"]]
 
 
-def test_a_bundle_that_knows_its_user_takes_new_items(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["codes", "rounded"])
+def test_a_bundle_that_knows_its_user_takes_new_items(kind: str, tmp_path: Path) -> None:
     user = {"vector_weight": 0.5, "decay": 0.5, "seen_weight": -2.0}
     for name, weights in (("plain", None), ("bundle", user)):
-        write_random_bundle(tmp_path / name, "codes", 60, "int8", 60, 16, weights)
+        write_random_bundle(tmp_path / name, kind, 60, "int8", 60, 16, weights)
     Path("sessions.txt").write_text("5 new 17 30\n9 5 new 12\n")
     for name in ("plain", "bundle"):
         words = [f"--bundle={tmp_path / name}", "--items=sessions.txt", f"--output={name}.delta"]
@@ -302,5 +364,5 @@ def test_bad_input_is_one_line(bundle: Path, content: str | None, line: str, cap
 
 
 def test_a_bundle_of_another_table_is_refused(tiny_bundle: Path) -> None:
-    with pytest.raises(UserError, match="student of table=codes alone"):
-        CodesModel(tiny_bundle / "model.onnx", 20)
+    with pytest.raises(UserError, match="student of table=codes or table=rounded alone"):
+        ItemModel(tiny_bundle / "model.onnx", 20)

@@ -14,14 +14,13 @@ import numpy as np
 
 from recbole_odrec.bundle.graph import FLOAT, INT8, INT32, Graph
 from recbole_odrec.bundle.part_graphs import TableGraph, table_graph
-from recbole_odrec.bundle.precision import Precision, quantize_rows
+from recbole_odrec.bundle.precision import ZERO_OF_4_BITS, Precision, in_halves, quantize_rows
 from recbole_odrec.bundle.top_k import Rows, filled, first
 from recbole_odrec.nn.tables.rounded import RoundedEmbedding
 
 _FEWEST = 2**16  # items that are many
 _ROW = 128  # Q, of many items
 _TILE = 2**18  # cells whose products are there at a time: a megabyte, which a core's own cache holds
-_ZERO = 8  # what stands for 0 in 4 bits
 # Queries of 8 bits, but 7 for integers of 8: on processors whose 8-bit products add up in 16 bits, nothing saturates.
 _HALF_RANGE = {4: 127, 8: 63}
 
@@ -72,10 +71,10 @@ class RoundedTable(TableGraph):
         integers = self._integers(graph, stored)
         if self.bits == 8:
             return graph.op("Cast", integers, to=FLOAT)
-        return graph.op("DequantizeLinear", integers, graph.number(1), graph.const(_ZERO, np.uint8))
+        return graph.op("DequantizeLinear", integers, graph.number(1), graph.const(ZERO_OF_4_BITS, np.uint8))
 
     def _integers(self, graph: Graph, stored: str, axis: int = -1) -> str:
-        """Bytes [.., S] -> integers [.., C]; of 4 bits uint8, and `_ZERO` too high."""
+        """Bytes [.., S] -> integers [.., C]; of 4 bits uint8, and `ZERO_OF_4_BITS` too high."""
         if self.bits == 8:
             return stored
         four = graph.const(4, np.uint8)
@@ -129,7 +128,7 @@ class ManyRoundedTable(RoundedTable):
         most = graph.op("ReduceSum", graph.op("Abs", error), graph.const([1]))  # [B, 1], a step of the table each
         most = graph.op("Mul", most, graph.number(2 * (2 ** (self.bits - 1) - 1)))
         slack = graph.op("Cast", graph.op("Add", most, graph.number(2)), to=INT32)  # float32 rounds, too
-        zeros = [zero, graph.const(_ZERO, np.int8)] if self.bits == 4 else [zero]
+        zeros = [zero, graph.const(ZERO_OF_4_BITS, np.int8)] if self.bits == 4 else [zero]
         maxima = []
         for tile in self._tiles(graph):
             products = graph.op("MatMulInteger", rounded, tile, *zeros)  # [B, C] x [C, T] -> [B, T]
@@ -154,17 +153,6 @@ class ManyRoundedTable(RoundedTable):
                 tile = graph.op("Pad", tile, behind)
             tiles.append(graph.op("Cast", self._integers(graph, tile, 0), to=INT8))
         return tiles
-
-
-def in_halves(integers: np.ndarray) -> np.ndarray:
-    """Integers of 4 bits, -7 to 7, two a byte: int8 [N, C] -> uint8 [N, C / 2]."""
-    high, low = np.split((integers + _ZERO).astype(np.uint8), 2, axis=1)
-    return high * 16 + low
-
-
-def out_of_halves(stored: np.ndarray) -> np.ndarray:
-    """The other way."""
-    return np.concatenate([stored >> 4, stored & 15], axis=1).astype(np.int8) - _ZERO
 
 
 @table_graph.register

@@ -1,7 +1,6 @@
-"""A bundle's model with codes: what its table holds, what it makes of a session, and the same model with more items.
+"""A bundle's model whose items are small whole numbers: their rows, what it makes of a session, and it with more items.
 
-Dimension key: B sessions, L positions, D embedding, N items (padding row 0 included), M codebooks, K entries of each,
-W = D / M.
+Dimension key: B sessions, L positions, D embedding, N items (padding row 0 included), S integers of an item.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from onnx import helper, numpy_helper
 
 from recbole_odrec.bundle.graph import FLOAT
 from recbole_odrec.bundle.onnx_session import no_user
+from recbole_odrec.bundle.stored_tables import TABLES
 from recbole_odrec.bundle.user_inputs import VECTOR
 from recbole_odrec.errors import UserError
 
@@ -23,7 +23,7 @@ _AT_ONCE = 256  # sessions
 _FOLLOWERS = {"followers.ids", "followers.ids.high", "followers.strengths"}
 
 
-class CodesModel:
+class ItemModel:
     """A model as `export` has written it.
 
     Args:
@@ -31,21 +31,19 @@ class CodesModel:
         max_length: of the manifest.
 
     Attributes:
-        codes: uint8 [M, N].
-        books: float32 [M, K, W].
+        table: its items (`stored_tables`).
 
     Raises:
-        UserError: its items are not codes, or something else of it grows with them.
+        UserError: its items are no such numbers.
     """
 
     def __init__(self, path: Path, max_length: int) -> None:
         self.model, self.max_length = onnx.load(path), max_length
         stored = {tensor.name: tensor for tensor in self.model.graph.initializer}
-        if not {"codes", "codebooks", "codebooks.scale"} <= stored.keys():
-            raise UserError(f"{path}: items can be added to a student of table=codes alone.")
-        self.codes = numpy_helper.to_array(stored["codes"])
-        integers, scale = (numpy_helper.to_array(stored[name]) for name in ("codebooks", "codebooks.scale"))
-        self.books = integers.astype(np.float32) * scale
+        kind = next((kind for kind in TABLES if stored.keys() >= kind.NAMES), None)
+        if kind is None:
+            raise UserError(f"{path}: items can be added to a student of table=codes or table=rounded alone.")
+        self.table = kind({name: numpy_helper.to_array(stored[name]) for name in kind.NAMES})
         sizes = [one.type.tensor_type.shape.dim[0].dim_value for one in self.model.graph.input if one.name == VECTOR]
         self._user_size = sizes[0] if sizes else 0
         self._session = None
@@ -53,17 +51,17 @@ class CodesModel:
     @property
     def rows(self) -> np.ndarray:
         """[N, D]."""
-        return self.rows_of(self.codes.T)
+        return self.table.rows_of(self.table.integers)
 
-    def rows_of(self, codes: np.ndarray) -> np.ndarray:
-        """Codes [n, M] -> [n, D]."""
-        return self.books[np.arange(len(self.books)), codes.astype(np.int64)].reshape(len(codes), -1)
+    def nearest(self, rows: np.ndarray) -> np.ndarray:
+        """What the table would store of rows [n, D]: [n, S]."""
+        return self.table.nearest(rows)
 
     def sessions(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
         """What the model makes of each history of ids, by whose product with a row it scores: [n, D]."""
         if self._session is None:
             self._session = self._opened()
-        found = np.zeros((len(histories), self.books.shape[0] * self.books.shape[2]), np.float32)
+        found = np.zeros((len(histories), self.table.dim), np.float32)
         order = sorted(range(len(histories)), key=lambda place: len(histories[place]))  # of like length together
         for start in range(0, len(order), _AT_ONCE):
             places = order[start : start + _AT_ONCE]
@@ -75,14 +73,10 @@ class CodesModel:
         return found
 
     def _opened(self) -> Any:
-        """The model with one more output: what the products with the codebooks are made of."""
+        """The model with one more output: what a session is to the table."""
         import onnxruntime
 
-        nodes = {output: node for node in self.model.graph.node for output in node.output}
-        rescaled = {node.output[0] for node in self.model.graph.node if "codebooks.scale" in node.input}
-        product = next(node for node in self.model.graph.node if node.op_type == "MatMul" and node.input[0] in rescaled)
-        # query -> Reshape [B, M, W] -> Transpose [M, W, B] -> MatMul
-        self._query = nodes[nodes[product.input[1]].input[0]].input[0]
+        self._query = self.table.query(self.model.graph.node)
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         model.graph.output.append(helper.make_tensor_value_info(self._query, FLOAT, ["batch", None]))
@@ -90,17 +84,17 @@ class CodesModel:
         options.log_severity_level = 4
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
-    def grown(self, codes: np.ndarray) -> bytes:
-        """The model with more items behind its own: their codes [n, M]."""
-        model, n_before = onnx.ModelProto(), self.codes.shape[1]
+    def grown(self, integers: np.ndarray) -> bytes:
+        """The model with more items behind its own: theirs [n, S]."""
+        model, n_before = onnx.ModelProto(), len(self.table.integers)
         model.CopyFrom(self.model)
-        graph, n_after = model.graph, n_before + len(codes)
+        graph, n_after = model.graph, n_before + len(integers)
         places = {tensor.name: place for place, tensor in enumerate(graph.initializer)}
-        all_codes = np.concatenate([self.codes, codes.T.astype(np.uint8)], 1)
-        graph.initializer[places["codes"]].CopyFrom(numpy_helper.from_array(all_codes, "codes"))
+        for name, array in self.table.stored(np.concatenate([self.table.integers, integers])).items():
+            graph.initializer[places[name]].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), name))
         for name in _FOLLOWERS & places.keys():  # new items have none, and are nobody's
             rows = numpy_helper.to_array(graph.initializer[places[name]])
-            rows = np.concatenate([rows, np.zeros((len(codes), *rows.shape[1:]), rows.dtype)])
+            rows = np.concatenate([rows, np.zeros((len(integers), *rows.shape[1:]), rows.dtype)])
             graph.initializer[places[name]].CopyFrom(numpy_helper.from_array(rows, name))
         for node in graph.node:  # the number of items stands in the shapes of scores, and bounds how many are asked for
             if node.op_type not in ("Reshape", "Min") or node.input[1] not in places:
