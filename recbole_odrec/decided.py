@@ -17,7 +17,7 @@ from recbole_odrec.nn.kinds import network_part
 from recbole_odrec.parts import NEIGHBOURS
 from recbole_odrec.trainer import checkpoint
 from recbole_odrec.trainer.follower_gain import check_gain, chooses_gain
-from recbole_odrec.trainer.student_update import n_followers_of, rate_of_checkpoint
+from recbole_odrec.trainer.updated import n_followers_of, rate_of_checkpoint
 
 
 def take_window(config: Config) -> None:
@@ -90,21 +90,21 @@ def build_student(config: Config, build: Callable[[], Any]) -> Any:
     Raises:
         UserError: no such model; also a rate that was asked for and cannot be had.
     """
-    decided = config["decided"] or {}
+    decided, reason = config["decided"] or {}, ""
     try:
         student = build()
-        rate = rate_of_checkpoint(config, student)
-        if rate is None:
-            return student
-        config["compression_rate"] = rate
-        reason = f"{rate:.4g}, with which rows have the codes of update_from"
-        config["decided"] = {**decided, "compression_rate": reason}
-        return build()
     except InfeasibleRateError as error:
         if "compression_rate" in config.external_config_dict:
             raise
         asked, highest = config["compression_rate"], floor(10 * error.highest) / 10
         config["compression_rate"] = highest
         reason = f"{highest:g}, the highest that this catalogue can have; {asked:g} is the default"
+        student = build()
+    rate = rate_of_checkpoint(config, student)
+    if rate is not None:
+        config["compression_rate"] = rate
+        reason = f"{rate:.4g}, with which rows have as many numbers as those of update_from"
+        student = build()
+    if reason:
         config["decided"] = {**decided, "compression_rate": reason}
-        return build()
+    return student

@@ -93,6 +93,8 @@ def phase_report(trainer: Any, valid_data: Any, test_data: Any, is_head: Tensor 
         report["decided"] = decided
     if (followers := getattr(trainer.model, "followers", None)) is not None:
         report["follower_gain"] = float(followers.gain)
+    if (update := getattr(trainer, "update", None)) is not None:
+        report["update"] = update.report()
     if isinstance(trainer, ResumableTrainer):
         report.update(_times(trainer.epoch_seconds), best_epoch=trainer.best_epoch, losses=trainer.loss_history)
         report["checkpoint"] = str(trainer.best_file)

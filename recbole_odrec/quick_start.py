@@ -196,7 +196,7 @@ def _check_models(config: Config, train_data: Any, valid_data: Any, test_data: A
     student = build_student(config, lambda: build_model(config, train_data))
     preflight(config, student, train_data, valid_data, test_data)
     if config["update_from"]:
-        StudentUpdate(config, student)
+        StudentUpdate(config, student).expect(train_data._dataset)
     if config["model"] != "ODRec" or not needs_teacher(config):
         return []
     teachers = plan_teachers(config, train_data)

@@ -15,7 +15,7 @@ PACKAGE = Path(recbole_odrec.__file__).parent
 # it on this page. What it imports inside a function may stand lower, as long as there is no circle.
 LAYERS = (
     ("errors",),
-    ("parsing", "parts", "files", "arguments", "screen", "compat", "recbole_checkpoint"),
+    ("parsing", "parts", "files", "four_bits", "arguments", "screen", "compat", "recbole_checkpoint"),
     ("processes",),
     ("nn",),
     ("losses",),

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import NamedTuple
 
+import numpy as np
+
 SHORTEST = 16  # bytes worth an instruction of a delta
 
 
@@ -42,9 +44,21 @@ def weights_alike(old: bytes, new: bytes) -> Iterator[Alike]:
         if place >= 0 and old_place >= 0:
             done = place + len(raw)
             size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-            step, length = len(raw) // rows, len(mate.raw_data) // rows
-            for row in range(rows):
-                yield Alike(place + row * step, old_place + row * length, length, min(size, 4))
+            yield from _stretches(rows, Alike(place, old_place, len(mate.raw_data), min(size, 4)), len(raw))
+
+
+def bytes_alike(old: np.ndarray, new: np.ndarray) -> Iterator[Alike]:
+    """As `weights_alike`, of one weight of numbers of a byte, alone in its file."""
+    if rows := _rows_alike(old.shape, new.shape):
+        yield from _stretches(rows, Alike(0, 0, old.nbytes, 1), new.nbytes)
+
+
+def _stretches(rows: int, whole: Alike, length: int) -> Iterator[Alike]:
+    """A weight, whose old bytes are `whole.length` and new ones `length`, row by row."""
+    place, old_place, old_length, width = whole
+    step, old_step = length // rows, old_length // rows
+    for row in range(rows):
+        yield Alike(place + row * step, old_place + row * old_step, old_step, width)
 
 
 def _rows_alike(old: Sequence[int], new: Sequence[int]) -> int:

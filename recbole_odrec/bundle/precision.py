@@ -12,7 +12,6 @@ Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 _FEWEST_NUMBERS = 256  # what is smaller stays as it is: nothing to gain
-ZERO_OF_4_BITS = 8  # what stands for 0
 
 
 def quantize_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -28,17 +27,6 @@ def quantize_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     largest = np.abs(matrix).max(axis=axes, keepdims=True)
     scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
     return np.rint(matrix / scale).astype(np.int8), scale
-
-
-def in_halves(integers: np.ndarray) -> np.ndarray:
-    """Integers of 4 bits, -7 to 7, two a byte: int8 [N, C] -> uint8 [N, C / 2]."""
-    high, low = np.split((integers + ZERO_OF_4_BITS).astype(np.uint8), 2, axis=1)
-    return high * 16 + low
-
-
-def out_of_halves(stored: np.ndarray) -> np.ndarray:
-    """The other way."""
-    return np.concatenate([stored >> 4, stored & 15], axis=1).astype(np.int8) - ZERO_OF_4_BITS
 
 
 def store_weights(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from recbole_odrec.bundle.precision import in_halves, out_of_halves
+from recbole_odrec.four_bits import in_halves, out_of_halves
 
 Weights = Mapping[str, np.ndarray]
 

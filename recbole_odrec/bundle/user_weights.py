@@ -24,6 +24,7 @@ from recbole_odrec.bundle.user_state import LARGEST_SIZE
 from recbole_odrec.data.session_dataset import HISTORY_END, SESSION_START, SessionDataset
 from recbole_odrec.errors import UserError
 from recbole_odrec.model.session_recommender import SessionRecommender
+from recbole_odrec.nn.whole_numbers import numbers_of
 
 K = 20  # of the NDCG by which weights are chosen
 _VECTOR_WEIGHTS, _DECAYS = (0.05, 0.1, 0.2, 0.35, 0.5), (0.7, 0.9, 1.0)
@@ -93,9 +94,13 @@ def learn_user_weights(source: Source, rule: str) -> dict[str, Any]:
 def _space(model: torch.nn.Module) -> str:
     """Names what sessions become vectors in, by all weights but those that `update_from` and `add-items` change."""
     digest = hashlib.sha256()
+    numbers = numbers_of(model.item_table)
+    moving = [] if numbers is None else [f"item_table.{name}" for name in numbers.moving]
     for name, weight in model.state_dict().items():
-        if name != "item_table.codes" and not name.startswith("followers."):
+        if name not in moving and not name.startswith("followers."):
             digest.update(name.encode() + weight.cpu().numpy().tobytes())
+    for weight in [] if numbers is None else numbers.meaning():
+        digest.update(weight.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -22,6 +22,7 @@ from recbole_odrec.nn import Encoder, FollowerScores, ItemTable, Readout, Repeat
 from recbole_odrec.nn.kinds import network_part
 from recbole_odrec.nn.product import ScoreBuffer
 from recbole_odrec.nn.tables.split import SplitEmbedding
+from recbole_odrec.nn.whole_numbers import numbers_of
 from recbole_odrec.parsing import parse
 from recbole_odrec.processes.draws import drawn_for_all
 from recbole_odrec.processes.group import gathered, n_processes, rank
@@ -85,6 +86,8 @@ class SessionRecommender(SequentialRecommender):
         self.score_memory = ScoreMemory(None if allowed in (None, "auto") else int(1e9 * allowed))
         self._score_buffer = ScoreBuffer()
         self.item_table = self._build("table", config, self.n_items, network.hidden_size)
+        if config["update_from"] and (numbers := numbers_of(self.item_table)) is not None:
+            numbers.hold()  # which is then in the state
         self.encoder = self._build("encoder", config, network.hidden_size, self.max_seq_length)
         self.readout = self._build("readout", config, network.hidden_size, self.max_seq_length)
         self.repeat = RepeatScores(network.hidden_size, self.max_seq_length) if network.repeat_scores else None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_odrec.nn.product import ScoreBuffer, product
+from recbole_odrec.nn.whole_numbers import WholeNumbers
 
 
 class ItemTable(nn.Module, ABC):
@@ -29,6 +30,7 @@ class ItemTable(nn.Module, ABC):
 
     Settings: ClassVar[type]
     columns: slice | None = None  # those that this process scores, where rows are split over several
+    numbers: ClassVar[type[WholeNumbers] | None] = None  # where rows are small whole numbers, which an update may move
     splits_companion: ClassVar[bool] = False  # whether `companion` may be of some of the rows, with `bounds`
 
     def __init__(self, n_items: int, embedding_dim: int) -> None:
@@ -113,11 +115,9 @@ class ItemTable(nn.Module, ABC):
         Returns:
             [B, n].
         """
-        return product(query, self.rows_at(self._indices(columns, query.device)), dtype=dtype)
-
-    @staticmethod
-    def _indices(columns: slice | Tensor, device: torch.device) -> Tensor:
-        return columns if isinstance(columns, Tensor) else torch.arange(columns.start, columns.stop, device=device)
+        if isinstance(columns, slice):
+            columns = torch.arange(columns.start, columns.stop, device=query.device)
+        return product(query, self.rows_at(columns), dtype=dtype)
 
     # ------------------------------------------------------------------ what follows
 

@@ -124,7 +124,7 @@ class DistillationTrainer(ResumableTrainer):
             self.attach_teacher(teacher.model)
         self.pair.dataset = dataset = train_data._dataset
         if self.update is not None:
-            self.update.new_tokens = dataset.field2id_token[dataset.iid_field][self.update.n_old :]
+            self.update.expect(dataset)
         return super().fit(train_data, valid_data, *args, **kwargs)
 
     @property
@@ -142,7 +142,7 @@ class DistillationTrainer(ResumableTrainer):
         return means
 
     def _row_gradient(self, train_data: Any, seed: int) -> Tensor:
-        """Of the loss over an epoch's batches by the items' rows, [N, D], with an update's codes as they stand."""
+        """Of the loss over an epoch's batches by an update's full table, [N, W], with its numbers as they stand."""
         train_data.generator.manual_seed(seed)
         self.optimizer.zero_grad()
         for batch in train_data:

@@ -30,6 +30,7 @@ from recbole_odrec.bundle.user_weights import (
 from recbole_odrec.cli import main
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn import FollowerScores, ProductCodesEmbedding
+from recbole_odrec.nn.tables import RoundedEmbedding
 
 WEIGHTS = {"vector_weight": 0.5, "decay": 0.5, "seen_weight": -2.0}
 SESSIONS = [["3", "4"], ["no item", "5", "4", "4"], ["60"]]
@@ -162,6 +163,19 @@ def test_the_space_is_named_by_what_an_update_leaves_alone() -> None:
         weight.data[0] += 1
         assert _space(model) != before
         before = _space(model)
+
+
+def test_the_space_of_integers_is_named_by_their_steps_too() -> None:
+    model = torch.nn.ModuleDict({"item_table": RoundedEmbedding(9, 4, 2, 4)})
+    table, before = model["item_table"], _space(model)
+    table.numbers(table).hold()
+    table.weight.data[3] *= -1
+    assert _space(model) == before
+    table.held_steps *= 2
+    assert _space(model) != before
+    table.held_steps /= 2
+    table.projection.data[0] += 1
+    assert _space(model) != before
 
 
 def test_a_session_of_very_many_items_is_cut_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 
 from recbole_odrec.bundle.graph import FLOAT, INT8, INT32, Graph
 from recbole_odrec.bundle.part_graphs import TableGraph, table_graph
-from recbole_odrec.bundle.precision import ZERO_OF_4_BITS, Precision, in_halves, quantize_rows
+from recbole_odrec.bundle.precision import Precision, quantize_rows
 from recbole_odrec.bundle.top_k import Rows, filled, first
+from recbole_odrec.four_bits import ZERO_OF_4_BITS, in_halves
 from recbole_odrec.nn.tables.rounded import RoundedEmbedding
 
 _FEWEST = 2**16  # items that are many

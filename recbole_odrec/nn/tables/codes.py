@@ -21,6 +21,7 @@ from recbole_odrec.nn.followers import follower_bytes
 from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.nn.table import ItemTable
 from recbole_odrec.nn.tables.codes_fit import ENTRIES, ITEM_BLOCK, cluster, nearest
+from recbole_odrec.nn.tables.codes_numbers import Codes
 from recbole_odrec.nn.tables.codes_settings import CodesSettings
 from recbole_odrec.nn.tables.followed import FollowedTable
 from recbole_odrec.nn.tables.passed_on import passed_on
@@ -48,7 +49,7 @@ class ProductCodesEmbedding(ItemTable):
         ValueError: D cannot be cut into M parts.
     """
 
-    Settings, splits_companion = CodesSettings, True
+    Settings, numbers, splits_companion = CodesSettings, Codes, True
     codes: Tensor
 
     def __init__(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ from recbole_odrec.errors import InfeasibleRateError
 from recbole_odrec.nn.followers import follower_bytes
 from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.nn.table import ItemTable
+from recbole_odrec.nn.tables.followed import FollowedTable
 from recbole_odrec.nn.tables.passed_on import passed_on
+from recbole_odrec.nn.tables.rounded_numbers import Integers
 from recbole_odrec.parsing import key, require
 
 # Bits -> the step between 2^bits - 1 even levels that loses least of a normal variable, in its deviations (Max 1960).
@@ -53,13 +56,16 @@ class RoundedEmbedding(ItemTable):
         ValueError: columns of 4 bits that fill no whole bytes.
     """
 
-    Settings = RoundedSettings
+    Settings, numbers = RoundedSettings, Integers
+    held_steps: Tensor | None  # [C], of an update's student, whose steps are those of the rows before it
 
     def __init__(self, n_items: int, embedding_dim: int, n_columns: int, bits: int = 8, std: float = 0.02) -> None:
         super().__init__(n_items, embedding_dim)
         if n_columns * bits % 8:
             raise ValueError(f"n_columns={n_columns}, expected an even number of {bits} bits.")
         self.bits, self.std = bits, std
+        self.register_buffer("held_steps", None)
+        self.followed: FollowedTable | None = None
         self.weight = nn.Parameter(torch.empty(n_items, n_columns))
         self.projection = nn.Parameter(torch.empty(n_columns, embedding_dim))
         self.reset_parameters()
@@ -108,22 +114,34 @@ class RoundedEmbedding(ItemTable):
     @property
     def n_bytes(self) -> int:
         """Bytes: `bits` a number, one for each of the projection's, four a step and a scale of the projection."""
-        return _n_bytes(self.n_items, self.weight.shape[1], self.embedding_dim, self.bits)
+        return self.n_bytes_with(self.weight.shape[1])
+
+    def n_bytes_with(self, n_columns: int) -> int:
+        """As `n_bytes`, if it had C columns."""
+        return _n_bytes(self.n_items, n_columns, self.embedding_dim, self.bits)
 
     # ------------------------------------------------------------------ as it ships
 
     def steps(self) -> Tensor:
         """What one step of each column's integers is worth: [C]."""
-        sizes = self.weight.detach().square().mean(0).sqrt()
+        return self.steps_of(self.weight) if self.held_steps is None else self.held_steps
+
+    def steps_of(self, weight: Tensor) -> Tensor:
+        """Those that suit some rows, [N, C] -> [C]."""
+        sizes = weight.detach().square().mean(0).sqrt()
         return STEPS[self.bits] * torch.where(sizes > 0, sizes, torch.ones_like(sizes))
 
-    def integers(self, weight: Tensor) -> Tensor:
-        """Rows of `weight` in steps, [n, C] -> [n, C]: -127 to 127, of 4 bits -7 to 7."""
+    def integers(self, weight: Tensor, steps: Tensor | None = None) -> Tensor:
+        """Rows of `weight` in steps, the table's when None, [n, C] -> [n, C]: -127 to 127, of 4 bits -7 to 7."""
         most = 2 ** (self.bits - 1) - 1
-        return (weight.detach() / self.steps()).round().clamp(-most, most)
+        return (weight.detach() / (self.steps() if steps is None else steps)).round().clamp(-most, most)
 
-    def _rounded(self, weight: Tensor) -> Tensor:
-        return passed_on(self.integers(weight) * self.steps(), weight)
+    def follow(self, latent: Tensor) -> None:
+        """From now on a table [N, C] gets the gradient of the rows before the projection."""
+        self.followed = FollowedTable(latent)
+
+    def _rounded(self, weight: Tensor, latents: Sequence[Tensor]) -> Tensor:
+        return reduce(passed_on, [weight, *latents], self.integers(weight) * self.steps())
 
     def rounded_projection(self) -> Tensor:
         """[C, D] as it ships: each row in steps of its own; the gradient passes as if it were not."""
@@ -132,21 +150,27 @@ class RoundedEmbedding(ItemTable):
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of the table: ids [...] -> [..., D]."""
         flat = ids.reshape(-1)
-        rows = self._rounded(self.weight.index_select(0, flat)) @ self.rounded_projection()
+        latents = [] if self.followed is None else self.followed.of(flat)
+        rows = self._rounded(self.weight.index_select(0, flat), latents) @ self.rounded_projection()
         return (rows * (flat != 0).unsqueeze(-1)).view(*ids.shape, self.embedding_dim)
 
     def raw_scores(self, query: Tensor, dtype: torch.dtype | None = None, buffer: ScoreBuffer | None = None) -> Tensor:
         """See `ItemTable`."""
-        return product(product(query, self.rounded_projection()), self._rounded(self.weight), buffer, dtype)
+        latents = [] if self.followed is None else self.followed.all_rows()
+        return product(product(query, self.rounded_projection()), self._rounded(self.weight, latents), buffer, dtype)
+
+    def trained(self) -> list[Tensor]:
+        """And what trains along."""
+        return [self.weight, self.projection] + ([] if self.followed is None else [self.followed.rows])
 
     def tile_of(self, values: Sequence[Tensor], columns: slice | Tensor) -> list[Tensor]:
         """Their rows, and the projection."""
-        return [values[0][columns], values[1]]
+        return [values[0][columns], values[1], *(along[columns] for along in values[2:])]
 
     def tile_scores(
         self, query: Tensor, columns: slice | Tensor, parts: Sequence[Tensor], dtype: torch.dtype | None = None
     ) -> Tensor:
-        return product(product(query, _in_8_bits(parts[1])), self._rounded(parts[0]), dtype=dtype)
+        return product(product(query, _in_8_bits(parts[1])), self._rounded(parts[0], parts[2:]), dtype=dtype)
 
 
 def _in_8_bits(rows: Tensor) -> Tensor:
