@@ -22,6 +22,7 @@ from recbole_odrec.bundle import Recommender
 from recbole_odrec.bundle.add_items import read_sessions
 from recbole_odrec.bundle.delta_maker import write_delta
 from recbole_odrec.bundle.export import export_bundle
+from recbole_odrec.config.reading import read_word
 from recbole_odrec.errors import UserError
 from recbole_odrec.files import write_json, write_text
 from recbole_odrec.quick_start import run
@@ -36,7 +37,7 @@ _TEACHER = {
     **{"repeat_scores": False, "normalize_items": True, "table_dropout_prob": 0.2},
 }
 _SETTINGS = {"recipe": "retailrocket", "hidden_size": 64, "compression_rate": 14, "teachers": [_TEACHER]}
-_OF_UPDATES = {"epochs": 1, "learning_rate": 0.004}  # codes alone move, from where they are
+_OF_UPDATES = {"epochs": 1, "learning_rate": 0.004}  # whole numbers alone move, from where they are
 
 
 def command(words: Sequence[str]) -> None:
@@ -48,26 +49,29 @@ def command(words: Sequence[str]) -> None:
     parser.add_argument("--base", type=float, default=0.8, help="share before the first update (default 0.8)")
     parser.add_argument("--updates", type=int, default=3, help="how many (default 3)")
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.1, 0.05], help="shares of the bundle's bytes")
+    parser.add_argument("--keys", nargs="+", default=[], metavar="KEY=VALUE", help="of students, such as table=rounded")
     parser.add_argument("--folder", type=Path, default=Path("updates"), help="for runs; what is there is not run again")
     parser.add_argument("--output", type=Path, default=Path("results/updates.json"))
     asked = parser.parse_args(words)
     if not (0 < asked.base < 1 and asked.updates >= 1 and all(0 < budget < 1 for budget in asked.budgets)):
         raise UserError("--base and --budgets are shares between 0 and 1, --updates at least 1.")
+    keys = {key: read_word(value) for key, _, value in (word.partition("=") for word in asked.keys)}
     slices = cut(read(asked.sessions, asked.newest, asked.occurrences), asked.base, asked.updates)
     told = {"command": " ".join(["recbole-odrec", "benchmark", "updates", *words]), "machine": machine()}
     told |= {"versions": versions(), "sessions": [len(part) for part in slices]}
     results, rows = _results(asked.output), []
-    _claim(asked.folder, slices)
-    for of_update in measure(slices, asked.budgets, asked.folder):
+    _claim(asked.folder, [slices, keys] if keys else slices)
+    name = " ".join([asked.sessions.name.split(".")[0], *asked.keys])
+    for of_update in measure(slices, asked.budgets, asked.folder, keys):
         rows += of_update  # written update by update: a run takes long
-        results[asked.sessions.name.split(".")[0]] = {**told, "rows": rows}
+        results[name] = {**told, "rows": rows}
         write_json(asked.output, results)
         write_text(asked.output.with_suffix(".md"), page(results))
     sys.stdout.write(f"{table(rows)}{asked.output}\n")
 
 
 def _results(path: Path) -> dict[str, Any]:
-    """What the file says of each file of sessions; nothing where there is none yet."""
+    """What the file says of each file of sessions and choice of keys; nothing where there is none yet."""
     try:
         results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         page(results)
@@ -76,11 +80,11 @@ def _results(path: Path) -> dict[str, Any]:
     return results
 
 
-def _claim(folder: Path, slices: Sequence[list[list[str]]]) -> None:
-    """A folder's students are of one cut of sessions: another's would be taken for its own."""
-    of_these, mark = hashlib.sha256(json.dumps(slices).encode()).hexdigest(), folder / "sessions.sha256"
+def _claim(folder: Path, told: Sequence[Any]) -> None:
+    """A folder's students are of one cut of sessions and one choice of keys: others would be taken for its own."""
+    of_these, mark = hashlib.sha256(json.dumps(told).encode()).hexdigest(), folder / "sessions.sha256"
     if mark.exists() and mark.read_text(encoding="utf-8") != of_these:
-        raise UserError(f"--folder {folder} has students of other sessions, or cut otherwise: give another folder.")
+        raise UserError(f"--folder {folder} has students of other sessions, keys or cuts: give another folder.")
     write_text(mark, of_these)
 
 
@@ -118,10 +122,10 @@ def _write_data(folder: Path, sessions: list[list[str]], newest: list[list[str]]
 
 
 def measure(
-    slices: Sequence[list[list[str]]], budgets: Sequence[float], folder: Path
+    slices: Sequence[list[list[str]]], budgets: Sequence[float], folder: Path, keys: Mapping[str, Any]
 ) -> Iterator[list[dict[str, Any]]]:
     """For each update, a row for each way to make it: bytes of bundle and delta, NDCG@20 on the next slice."""
-    base, shares = trained(slices[:1], folder), {_named(budget): budget for budget in budgets}
+    base, shares = trained(slices[:1], folder, differs=keys), {_named(budget): budget for budget in budgets}
     before = dict.fromkeys(("retrained", *shares), base)
     whole = sum(path.stat().st_size for path in (base / "bundle").iterdir())
     for update in range(1, len(slices) - 1):
@@ -132,7 +136,7 @@ def measure(
             if name in shares:
                 given = {**_OF_UPDATES, "update_budget": int(shares[name] * whole)}
                 given["update_from"] = str(last / "best.pth")
-            student = trained(slices[: update + 1], folder, name, given)
+            student = trained(slices[: update + 1], folder, name, {**keys, **given})
             header = write_delta(last / "bundle", student / "bundle", student / "delta")
             row = {"update": update, "way": name, "bytes": (student / "delta").stat().st_size}
             row["bundle_bytes"] = sum(entry["bytes"] for entry in header["files"].values())

@@ -74,12 +74,25 @@ def test_updates_over_time(quick, capsys) -> None:
     capsys.readouterr()
     for other, message in (
         (["--base=2"], "--base and --budgets are shares"),
-        (["--newest=300"], "--folder updates has students of other sessions, or cut otherwise"),
+        (["--newest=300"], "--folder updates has students of other sessions, keys or cuts"),
+        (["--keys", "table=rounded"], "--folder updates has students of other sessions, keys or cuts"),
+        (["--keys", "tabel=rounded", "--folder=others"], "unknown key `tabel`"),
         (["--output=more.films.txt"], "more.films.txt is no result of `benchmark updates`"),
     ):
         assert main(["benchmark", "updates", *words, *other]) == 2
         assert message in capsys.readouterr().err
         assert Path("out/updates.json").read_text() == kept
+
+
+def test_updates_of_another_table(quick, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updates, "_OF_UPDATES", {"epochs": 1, "learning_rate": 0.05})  # an epoch is a few steps here
+    words = ["--sessions=films.txt", "--updates=1", "--budgets=0.3", "--output=updates.json"]
+    assert main(["benchmark", "updates", *words, "--keys", "table=rounded", "bits=4", "n_followers=2"]) == 0
+    told = json.loads(Path("updates.json").read_text())["films table=rounded bits=4 n_followers=2"]
+    _, full, bounded = told["rows"]
+    assert 0.05 * full["bundle_bytes"] < bounded["bytes"] <= 0.3 * full["bundle_bytes"] * 1.02
+    config = [json.loads(path.read_text())["config"] for path in Path("updates/saved").glob("*/result.json")]
+    assert [(one["table"], one["bits"], one["n_followers"]) for one in config] == 3 * [("rounded", 4, 2)]
 
 
 def test_new_items_of_a_student_of_rounded_columns(quick, monkeypatch) -> None:
