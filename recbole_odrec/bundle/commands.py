@@ -72,7 +72,11 @@ def recommend(words: Sequence[str]) -> None:
 
 def delta(words: Sequence[str]) -> None:
     """Prints the bytes of each file."""
-    from recbole_odrec.bundle.delta_maker import summarize_delta, write_delta  # needs ONNX, which `withdraw` does not
+    from recbole_odrec.bundle.delta_maker import (
+        items_lost,
+        summarize_delta,
+        write_delta,
+    )  # needs ONNX, which `withdraw` does not
 
     parser = CommandParser("delta", "Writes what has to travel so that a device with one bundle has another one.")
     parser.add_argument("old", metavar="OLD", help="the bundle on the device")
@@ -82,6 +86,12 @@ def delta(words: Sequence[str]) -> None:
     parser.add_argument("--sell_again", action="store_true", help=sell_again)
     options = vars(parser.parse_args(words))
     sys.stdout.write(f"{summarize_delta(write_delta(**options), options['output'])}\n")
+    if lost := items_lost(Path(options["old"]), Path(options["new"])):
+        shown = _shown(" ".join(lost))
+        sys.stderr.write(
+            f"recbole_odrec: {options['new']} does not know {len(lost):,} items of {options['old']} ({shown:.60}): "
+            "add-items gives them to it, too.\n"
+        )
 
 
 def withdraw(words: Sequence[str]) -> None:

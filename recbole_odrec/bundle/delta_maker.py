@@ -19,7 +19,7 @@ import numpy as np
 
 from recbole_odrec.bundle.alike import SHORTEST, Alike, weights_alike
 from recbole_odrec.bundle.delta import COPY, FORMAT, INSERT, MAGIC, PIECE, VERSION, WIDTHS, open_delta
-from recbole_odrec.bundle.manifest import MANIFEST, MODEL, describe_file, read_manifest, verify_file
+from recbole_odrec.bundle.manifest import ITEMS, MANIFEST, MODEL, describe_file, read_manifest, verify_file
 from recbole_odrec.bundle.update import restore
 from recbole_odrec.bundle.withdraw import sold_again
 from recbole_odrec.errors import UserError
@@ -58,6 +58,15 @@ def write_delta(old: str | Path, new: str | Path, output: str | Path, sell_again
     header, content = make_delta(Path(old), Path(new))
     write_atomically(output, lambda file: file.write(content))
     return header
+
+
+def items_lost(old: Path, new: Path) -> list[str]:
+    """Items that one bundle knows and another one does not, those that devices got by `add-items` among them."""
+    before, after = ((folder / ITEMS).read_bytes() for folder in (old, new))
+    if after.startswith(before):
+        return []
+    known = {*after.split(b"\n")}
+    return [line.decode() for line in before.split(b"\n") if line not in known]
 
 
 def make_delta(old: Path, new: Path, names: Collection[str] | None = None) -> tuple[dict[str, Any], bytes]:

@@ -283,6 +283,22 @@ def test_an_item_file_alone_makes_new_items_known_with_their_titles(bundle: Path
     np.testing.assert_array_equal(scores[0][is_old], before[1][0, : is_old.sum()])
 
 
+def test_a_delta_tells_which_added_items_it_would_lose(tmp_path: Path, capsys) -> None:
+    """Such as to a student of `update_from`, whose data say nothing of them."""
+    write_random_bundle(tmp_path / "old", "rounded", 60, "int8", 20, 16)
+    Path("sessions.txt").write_text("5 new 17 30\n9 5 newer 12\n")
+    assert main(["add-items", f"--bundle={tmp_path / 'old'}", "--items=sessions.txt", "--output=new.delta"]) == 0
+    device = Path(shutil.copytree(tmp_path / "old", tmp_path / "device"))
+    Recommender(device).update("new.delta")
+    capsys.readouterr()
+    assert main(["delta", str(device), str(tmp_path / "old"), "--output=back.delta"]) == 0
+    told = capsys.readouterr().err
+    lost = f"{tmp_path / 'old'} does not know 2 items of {device} (new newer): add-items gives them to it, too."
+    assert told == f"recbole_odrec: {lost}\n"
+    assert main(["delta", str(tmp_path / "old"), str(device), "--output=again.delta"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_no_file_at_all_and_an_item_file_without_news_are_one_line(bundle: Path, capsys) -> None:
     assert main(["add-items", f"--bundle={bundle}"]) == 2
     assert "no file says what is new: give sessions with --items" in capsys.readouterr().err
