@@ -20,6 +20,8 @@ def torchrun(n_processes: int, folder: Path, words: list[str], **environment: st
     folder.mkdir(parents=True, exist_ok=True)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
     paths = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    # torchrun kills what does not end by itself; by default, and always before it knew this word, after 30 s.
+    paths["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "5"
     with (folder / "output.txt").open("w") as output:
         return subprocess.Popen(
             [*launcher, *words],
