@@ -13,6 +13,7 @@ import torch
 from hypothesis import settings
 from recbole.config import Config
 from torch.utils.tensorboard import SummaryWriter
+from which_tests import pytest_collection_modifyitems, pytest_runtest_protocol  # noqa: F401  # pytest's hooks
 
 import recbole_odrec  # noqa: F401  # registers with RecBole
 from recbole_odrec.config import make_config
@@ -50,30 +51,6 @@ SMALL = {
 }
 
 HAVE_RECIPES = ("ODRec", "SASRecTeacher", "GRU4RecTeacher")
-
-# Left out by `-m "not slow"`, which is what the oldest stack is tested with.
-SLOW = (
-    "benchmark/",
-    "neighbours/test_as_teachers.py",
-    "demo/",
-    "data/test_parquet.py::test_held_in_memory_every_model",
-    "data/test_parquet.py::test_a_streamed_run_resumes",
-    "data/test_parquet.py::test_a_student_and_its_teacher",
-    "data/test_window_length.py::test_the_films_of_ml_100k_ask_for_long_windows",
-    "data/test_window_length.py::test_a_teacher_given_as_a_file",
-    "processes/",
-    "trainer/test_resume.py",
-    "trainer/test_teacher_weights.py",
-    "trainer/test_teacher_phase.py",
-    "test_package.py",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the slow tests, by file or by name."""
-    for item in items:
-        if f"{item.path.relative_to(Path(__file__).parent).as_posix()}::{item.name}".startswith(SLOW):
-            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
