@@ -49,7 +49,7 @@ def test_a_recipe_of_another_data_set_runs_and_says_what_was_decided(small_data,
 def test_followers_that_nobody_asked_for_are_left_out_where_nothing_can_choose_their_gain(small_data) -> None:
     no_validation = {"split": {"RS": [0.9, 0.0, 0.1]}, "order": "TO", "group_by": "user"}
     given = {key: value for key, value in SMALL.items() if key not in ("compression_rate", "recipe")}
-    given |= {"data_path": str(small_data), "epochs": 1, "eval_args": no_validation}
+    given |= {"data_path": str(small_data), "epochs": 1, "eval_args": no_validation, "table": "codes"}
     result = run("ODRec", "ml-small", config_dict=given, tests=False)
     decided = result["config"]["decided"]
     assert decided["n_followers"] == "0, not 2: there are no validation cases to choose follower_gain on"

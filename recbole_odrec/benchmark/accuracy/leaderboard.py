@@ -18,8 +18,8 @@ What is chosen is chosen on validation (NDCG@10), for every row alike:
   its epochs meets the test set once; nothing is trained anew.
 
 Means over the seeds named, ± sample standard deviation. "95 %" is half of the interval of NDCG@20 over test sessions or
-users drawn anew; it says nothing about other seeds. Item table in bytes as it ships: float32, or codes of one byte with
-8-bit codebooks and followers, which are what was evaluated; of a model that counts, all that it keeps. Seconds are of
+users drawn anew; it says nothing about other seeds. Item table in bytes as it ships: float32, or a student's 4-bit
+columns or codes with followers, which are what was evaluated; of a model that counts, all that it keeps. Seconds are of
 training, a student's without its teachers', on the machine that each file names, beside whatever else ran there. Head:
 the 20 % most frequent items. Settings of a row stand in `accuracy/rows/<data set>/<row>.yaml`.
 [accuracy.md](accuracy.md) has every row and metric, and differences with their intervals; [data.md](../docs/data.md)

@@ -28,7 +28,8 @@ _KINDS = {
     "counting": _COLORS["counting"],
     "teacher": _COLORS["teacher"],
     "student, tensor train": "#3f8f5a",
-    "student, codes": _COLORS["student"],
+    "student, codes": "#b3567f",
+    "student, rounded": _COLORS["student"],
     _ANOTHER: "#b8963e",
 }
 _STYLE: dict[Any, Any] = {
@@ -105,7 +106,7 @@ def _draw(panel: Axes, points: Sequence[_Point]) -> None:
     for row, kind, size, ndcg in points:
         marker = {"markersize": 8 if row.is_bold else 5, "alpha": 0.3 if row.is_aside else 1.0}
         panel.plot(size, ndcg, "o", color=_KINDS[kind], **marker)
-    for kind in ("teacher", "student, tensor train", "student, codes", _ANOTHER):
+    for kind in (kind for kind in _KINDS if kind.startswith(("teacher", "student"))):
         best = _unequalled(point for point in points if point.kind == kind)
         panel.plot([p.size for p in best], [p.ndcg for p in best], color=_KINDS[kind], linewidth=1, alpha=0.5)
     of_full_width = max((point.size for point in points if point.row.name == TEACHER), default=0.0)
