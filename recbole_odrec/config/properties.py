@@ -27,14 +27,19 @@ def our_properties(name: str) -> dict[str, Any]:
 
 
 def recipe_properties(recipe: object) -> dict[str, Any]:
-    """Keys of a recipe: network, training, teachers.
+    """Keys of a recipe: network, training, teachers; what it does not say, the recipe says that it names.
 
     Raises:
         UserError: no such recipe.
     """
     names = ["none", *sorted(path.stem for path in (properties_folder() / "recipe").glob("*.yaml"))]
     require(recipe in names, "recipe", recipe, f"one of {', '.join(names)}")
-    return our_properties(f"recipe/{recipe}")
+    said = our_properties(f"recipe/{recipe}")
+    if "recipe" not in said:
+        return said
+    base = recipe_properties(said.pop("recipe"))
+    of_teachers = {key: {**base[key], **said.get(key, {})} for key in ("every_teacher",) if key in base}
+    return {**base, **said, **of_teachers}
 
 
 def folder_and_name(path: str | Path) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import yaml
 from recbole_odrec.chosen_parts import possible_keys
 from recbole_odrec.config import make_config
 from recbole_odrec.config.layers import known_keys
-from recbole_odrec.config.properties import properties_folder
+from recbole_odrec.config.properties import properties_folder, recipe_properties
 from recbole_odrec.nn.kinds import KINDS
 from recbole_odrec.parts import FIXED_PARTS
 from recbole_odrec.registry import OUR_MODELS
@@ -53,7 +53,7 @@ def test_data_set_files_and_recipes_hold_only_known_keys() -> None:
 def test_a_recipe_is_of_use_on_any_data_set(recipe: str) -> None:
     """Asked for by name or as a file; a key of a part that it does not choose is nobody's."""
     file = properties_folder() / "recipe" / f"{recipe}.yaml"
-    said = yaml.safe_load(file.read_text())
+    said = recipe_properties(recipe)
     for model in FIXED_PARTS:  # those that have weights to train
         by_name = make_config(model, "ml-100k", arguments=[f"--recipe={recipe}"])
         as_file = make_config(model, "ml-100k", config_files=[str(file)])
@@ -63,7 +63,8 @@ def test_a_recipe_is_of_use_on_any_data_set(recipe: str) -> None:
             "teachers",
             "every_teacher",
             "score_dtype",
-        }  # auto, and what it means here
+            "recipe",
+        }  # auto, and what it means here; the recipe that it goes out from
         assert len(own) > 5
         assert {key: by_name[key] for key in own} == {key: of_this[key] for key in own}
     table = "codes" if said.get("table") == "tensor_train" else "tensor_train"
@@ -71,6 +72,15 @@ def test_a_recipe_is_of_use_on_any_data_set(recipe: str) -> None:
         "ODRec", "ml-100k", arguments=[f"--recipe={recipe}", f"--table={table}", "--init_from_teacher=True"]
     )
     assert (other["table"], other["item_order" if table == "codes" else "move_codes_every"]) == (table, None)
+
+
+def test_a_recipe_may_go_out_from_another() -> None:
+    general, fast = recipe_properties("general"), recipe_properties("fast")
+    assert (fast["epochs"], fast["table"], "recipe" in fast) == (2, general["table"], False)
+    own = {"epochs": 4, "learning_rate": 0.005, "learning_rate_decay": "linear"}
+    assert fast["every_teacher"] == {**general["every_teacher"], **own} != general["every_teacher"]
+    teacher = make_config("SASRecTeacher", "ml-100k", arguments=["--recipe=fast"])
+    assert (teacher["recipe"], teacher["epochs"], teacher["normalize_items"]) == ("fast", 4, True)
 
 
 def test_a_data_sets_file_is_of_use_for_another(tmp_path: Path) -> None:
