@@ -47,7 +47,7 @@ from recbole_odrec.errors import UserError
         (["--resume="], "--resume= names no run folder"),
         (["--resume=elsewhere"], "not a run folder"),
         (["--model=GRU4Rec", "--resume"], "RecBole's GRU4Rec keeps no exact state"),
-        (["--preset=papr"], "recipe='papr', expected one of none, general, paper, retailrocket, tmall"),
+        (["--preset=papr"], "recipe='papr', expected one of none, fast, general, paper, retailrocket, tmall"),
         (["--table=code"], "table='code' (did you mean `codes`?), expected one of tensor_train, codes, dense, roun"),
         (["--table=codes", "--init_from_teacher=False"], "table=codes takes its codes from the"),
         (["--table=codes", "--item_order=none"], "item_order belongs to table=tensor_train, which is not chosen"),

@@ -10,7 +10,7 @@ import pytest
 
 FIND = """
 config = Config(model="ODRec", dataset="ml-100k")
-assert config["move_codes_every"] == 20
+assert config["bits"] == 4
 assert get_model("ODRec").__module__ == "recbole_odrec.model.odrec"
 assert get_trainer(config["MODEL_TYPE"], "ODRec").__name__ == "DistillationTrainer"
 assert Config(model="SASRec", dataset="ml-100k")["train_neg_sample_args"]["distribution"] == "none"
