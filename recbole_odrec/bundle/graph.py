@@ -104,6 +104,21 @@ class Graph:
         names = [name for name, *_ in rows]
         return self.op("Scan", *names, n_outputs=len(made), num_scan_inputs=len(rows), body=body)
 
+    def either(self, condition: str, if_so: Callable[[], str], otherwise: Callable[[], str]) -> str:
+        """What one of two makes, which may use names from outside; the other one is not computed.
+
+        Args:
+            condition: bool, of one element.
+            if_so, otherwise: write nodes, and return the name of their value.
+        """
+        bodies = []
+        for part in (if_so, otherwise):
+            outside, self.nodes = self.nodes, []
+            made = self.op("Identity", part())
+            inside, self.nodes = self.nodes, outside
+            bodies.append(helper.make_graph(inside, "branch", [], [helper.make_empty_tensor_value_info(made)]))
+        return self.op("If", condition, then_branch=bodies[0], else_branch=bodies[1])
+
     def linear(self, values: str, name: str, weight: np.ndarray, bias: np.ndarray | None = None) -> str:
         """x W^T + b with a PyTorch weight [out, in]: [.., in] -> [.., out]."""
         product = self.op("MatMul", values, self.weight(f"{name}.weight", weight.T))

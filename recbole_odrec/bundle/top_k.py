@@ -25,7 +25,8 @@ import numpy as np
 from recbole_odrec.bundle.graph import INT64, Graph
 
 LOWEST_FLOAT = (-np.inf, np.float32)
-# Where maxima are off, rows taken for each one asked for: only of scores that are nearly all the same there are more.
+# Where maxima are off, rows taken for each one asked for. Where more may be among the best, finer maxima say which:
+# only of scores that are all but equal there are more by these, too.
 _MOST_NEAR = 16
 
 
@@ -38,11 +39,13 @@ class Rows(NamedTuple):
         slack: of maxima that are off by e at most, 2 e in their type, [B, 1]. Each of the n best rows has a cell of at
             least the n-th maximum less e, so that no cell below that is among the n best: their rows' maxima are within
             2 e of the n-th.
+        finer: maxima that are less off, and their slack, which are made where those leave too many rows near.
     """
 
     maxima: str
     cells_at: Callable[[str], str]
     slack: str = ""
+    finer: Callable[[], tuple[str, str]] | None = None
 
 
 def rows_of(graph: Graph, grid: str, n_empty: int) -> Rows:
@@ -94,25 +97,44 @@ def best_cells(graph: Graph, grid: str | Rows, shape: tuple[int, int], n_cells: 
     count = graph.reshape(graph.op("Min", count, graph.const(n_cells)), 1)
     if p == 1 and isinstance(grid, str):
         return tuple(graph.op("TopK", full(graph, grid, q - n_cells), count, n_outputs=2))
-    maxima, cells_at, slack = grid if isinstance(grid, Rows) else rows_of(graph, grid, p * q - n_cells)
-    last = graph.dim(maxima, 1)
+    grid = grid if isinstance(grid, Rows) else rows_of(graph, grid, p * q - n_cells)
+    last = graph.dim(grid.maxima, 1)
     n_rows = graph.op("Min", count, graph.reshape(last, 1))
-    if slack:
-        n_rows = _with_near_ones(graph, maxima, slack, n_rows)
-    rows = graph.op("TopK", maxima, n_rows, n_outputs=2)[1]
-    rows = graph.op("Pad", ascending(graph, rows), graph.const([0, 0, 0, 1]), last)  # [B, <= C + 1]
-    values, places = graph.op("TopK", cells_at(rows), count, n_outputs=2)
+    rows = _near_ones(graph, grid, n_rows) if grid.slack else _best_rows(graph, grid.maxima, n_rows)
+    rows = graph.op("Pad", ascending(graph, rows), graph.const([0, 0, 0, 1]), last)  # [B, R + 1]
+    values, places = graph.op("TopK", grid.cells_at(rows), count, n_outputs=2)
     row = graph.op("GatherElements", rows, graph.op("Div", places, graph.const(q)), axis=1)
     return values, graph.op("Add", graph.op("Mul", row, graph.const(q)), graph.op("Mod", places, graph.const(q)))
 
 
-def _with_near_ones(graph: Graph, maxima: str, slack: str, count: str) -> str:
-    """How many rows have a maximum that may be among so many best, int64 [1] -> [1]; of a batch, the most."""
-    best = graph.op("TopK", maxima, count, n_outputs=2)[0]
-    least = graph.op("Sub", graph.op("ReduceMin", best, axes=[1]), slack)
-    is_near = graph.op("Cast", graph.op("GreaterOrEqual", maxima, least), to=INT64)
-    near = graph.op("ReduceMax", graph.op("ReduceSum", is_near, graph.const([1])), axes=[0], keepdims=0)  # [1]
-    return graph.op("Min", near, graph.op("Mul", count, graph.const([_MOST_NEAR])))
+def _best_rows(graph: Graph, maxima: str, count: str) -> str:
+    """[B, P - 1], int64 [1] -> [B, count]."""
+    return graph.op("TopK", maxima, count, n_outputs=2)[1]
+
+
+def _near_ones(graph: Graph, grid: Rows, count: str) -> str:
+    """The rows whose maximum may be among so many best, int64 [1] -> [B, R]; of a batch as many as the most has."""
+
+    def near(maxima: str, slack: str) -> str:
+        best = graph.op("TopK", maxima, count, n_outputs=2)[0]
+        least = graph.op("Sub", graph.op("ReduceMin", best, axes=[1]), slack)
+        is_near = graph.op("Cast", graph.op("GreaterOrEqual", maxima, least), to=INT64)
+        return graph.op("ReduceMax", graph.op("ReduceSum", is_near, graph.const([1])), axes=[0], keepdims=0)  # [1]
+
+    def bounded(maxima: str, n_near: str) -> str:
+        return _best_rows(graph, maxima, graph.op("Min", n_near, most))
+
+    n_near, most = near(grid.maxima, grid.slack), graph.op("Mul", count, graph.const([_MOST_NEAR]))
+    finer = grid.finer
+    if finer is None:
+        return bounded(grid.maxima, n_near)
+
+    def by_finer_ones() -> str:
+        maxima, slack = finer()
+        return bounded(maxima, near(maxima, slack))
+
+    is_crowded = graph.op("Greater", n_near, most)
+    return graph.either(is_crowded, by_finer_ones, lambda: _best_rows(graph, grid.maxima, n_near))
 
 
 def leave_out(graph: Graph, values: str, cells: str, out: str, lowest: str) -> str:

@@ -257,13 +257,40 @@ def test_what_a_query_of_few_bits_gets_wrong_costs_no_item(monkeypatch: pytest.M
     for slack in (True, False):
         if not slack:
             rows = "recbole_odrec.bundle.tables.rounded.Rows"
-            monkeypatch.setattr(rows, lambda maxima, cells_at, slack: Rows(maxima, cells_at))
+            monkeypatch.setattr(rows, lambda maxima, cells_at, *_: Rows(maxima, cells_at))
         parts, _, run = build("rounded", k=40)
         item_seq = sessions(batch=200)
         _, scores = run(item_seq)
         wanted = oracle(parts, item_seq).topk(40).values.numpy()
         n_wrong[slack] = int((~np.isclose(scores, wanted, rtol=1e-5, atol=1e-5)).any(1).sum())
     assert n_wrong[True] == 0 < n_wrong[False]
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_query_that_is_nearly_one_column_still_finds_the_best(bits: int) -> None:
+    """The others' shares vanish in 8 bits: rows of the grid look alike, more than are looked at; 16 bits tell them."""
+    n_items, n_columns, k = 131_000, 12, 3
+    torch.manual_seed(1)
+    table = RoundedEmbedding(n_items, n_columns, n_columns, bits, std=1)
+    with torch.no_grad():
+        table.projection.copy_(torch.eye(n_columns))
+        table.weight[:, 0] = 1
+    part, graph = table_graph(table, "fp32"), Graph()
+    part.store(graph)
+    scores, ids = part.best(graph, "query", graph.const([[0]]), graph.const(1), k)
+    graph.nodes += [onnx.helper.make_node("Identity", [name], [out]) for name, out in ((scores, "s"), (ids, "i"))]
+    outputs = [value("s", FLOAT, [None, k]), value("i", INT64, [None, k])]
+    model = graph.model([value("query", FLOAT, [None, n_columns])], outputs)
+    run = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    query = torch.rand(5, n_columns) * 0.0038 - 0.0019  # less than half a step where the largest is 127 of them, or 63
+    query[:, 0] = 1
+    query[-1, 1:] = 0  # all items alike
+    scores, ids = run.run(None, {"query": (query / table.steps()).detach().numpy()})
+    wanted = query.double() @ table.integers(table.weight).double().T
+    wanted[:, 0] = -torch.inf
+    np.testing.assert_array_equal(ids[:-1], wanted[:-1].topk(k).indices)
+    np.testing.assert_allclose(scores, wanted.topk(k).values, rtol=1e-6)
+    assert (ids[-1] > 0).all()
 
 
 @pytest.mark.parametrize("bits", [8, 4])

@@ -10,6 +10,8 @@ item (C, or C / 2), P x Q grid of cells, R rows of it, T cells of a tile.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from recbole_odrec.bundle.graph import FLOAT, INT8, INT32, Graph
@@ -114,27 +116,50 @@ class ManyRoundedTable(RoundedTable):
             scores = graph.op("MatMul", integers, graph.op("Unsqueeze", query, graph.const([2])))
             return first(graph, graph.reshape(scores, 0, -1), end)
 
-        maxima, slack = self._maxima(graph, query)
-        return self.best_of(graph, Rows(first(graph, maxima, n_others), cells_at, slack), out, n_out, k)
-
-    def _maxima(self, graph: Graph, query: str) -> tuple[str, str]:
-        """Of the grid's rows, by a query [B, C] in 8 bits: int32 [B, P]; and twice what they can be off, [B, 1]."""
-        half = _HALF_RANGE[self.bits]
+        half, tiles = _HALF_RANGE[self.bits], self._tiles(graph)
         largest = graph.op("ReduceMax", graph.op("Abs", query), axes=[1])
         largest = graph.op("Max", largest, graph.number(1e-30))
-        query = graph.op("Mul", query, graph.op("Div", graph.number(half), largest))
-        zero = graph.const(half + 1, np.uint8)
+        rounded, rest = self._in_8_bits(graph, graph.op("Mul", query, graph.op("Div", graph.number(half), largest)))
+
+        def finer() -> tuple[str, str]:
+            """With what the first 8 bits leave of the query in 8 more, of steps so many times smaller."""
+            times = 2 * half
+            second, left = self._in_8_bits(graph, graph.op("Mul", rest, graph.number(times)))
+            maxima = self._maxima(graph, tiles, rounded, second, graph.const(times, np.int32))
+            return first(graph, maxima, n_others), self._slack(graph, left, 2 + self.integers.shape[1])
+
+        maxima = first(graph, self._maxima(graph, tiles, rounded), n_others)
+        rows = Rows(maxima, cells_at, self._slack(graph, rest, 2), finer)
+        return self.best_of(graph, rows, out, n_out, k)
+
+    def _in_8_bits(self, graph: Graph, query: str) -> tuple[str, str]:
+        """[B, C], at most `_HALF_RANGE` in size -> the nearest whole numbers, uint8, and what they lack."""
+        zero = self._zero(graph)
         rounded = graph.op("QuantizeLinear", query, graph.number(1), zero)
-        error = graph.op("Sub", query, graph.op("DequantizeLinear", rounded, graph.number(1), zero))
-        most = graph.op("ReduceSum", graph.op("Abs", error), graph.const([1]))  # [B, 1], a step of the table each
+        return rounded, graph.op("Sub", query, graph.op("DequantizeLinear", rounded, graph.number(1), zero))
+
+    def _zero(self, graph: Graph) -> str:
+        return graph.const(_HALF_RANGE[self.bits] + 1, np.uint8)
+
+    def _slack(self, graph: Graph, error: str, of_floats: float) -> str:
+        """Twice what products can be off that lack so much of the query, [B, C] -> int32 [B, 1]."""
+        most = graph.op("ReduceSum", graph.op("Abs", error), graph.const([1]))  # a step of the table each
         most = graph.op("Mul", most, graph.number(2 * (2 ** (self.bits - 1) - 1)))
-        slack = graph.op("Cast", graph.op("Add", most, graph.number(2)), to=INT32)  # float32 rounds, too
-        zeros = [zero, graph.const(ZERO_OF_4_BITS, np.int8)] if self.bits == 4 else [zero]
+        return graph.op("Cast", graph.op("Add", most, graph.number(of_floats)), to=INT32)  # float32 rounds, too
+
+    def _maxima(
+        self, graph: Graph, tiles: Sequence[str], rounded: str, second: str | None = None, times: str = ""
+    ) -> str:
+        """Of the grid's rows, by a query [B, C] in 8 bits, or in so many times it and a second one: int32 [B, P]."""
+        zeros = [self._zero(graph)] + ([graph.const(ZERO_OF_4_BITS, np.int8)] if self.bits == 4 else [])
         maxima = []
-        for tile in self._tiles(graph):
+        for tile in tiles:
             products = graph.op("MatMulInteger", rounded, tile, *zeros)  # [B, C] x [C, T] -> [B, T]
+            if second is not None:
+                products = graph.op("Mul", products, times)
+                products = graph.op("Add", products, graph.op("MatMulInteger", second, tile, *zeros))
             maxima.append(graph.op("ReduceMax", graph.reshape(products, 0, -1, _ROW), axes=[2], keepdims=0))
-        return graph.op("Concat", *maxima, axis=1), slack
+        return graph.op("Concat", *maxima, axis=1)
 
     def _tiles(self, graph: Graph) -> list[str]:
         """The integers column by column, int8 [C, T] each, worked out once, when ONNX Runtime loads it.
