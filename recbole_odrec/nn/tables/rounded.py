@@ -102,8 +102,9 @@ class RoundedEmbedding(ItemTable):
 
     def approximate_(self, matrix: Tensor) -> bool:
         """Takes the columns over in which the rows are longest (truncated singular value decomposition)."""
-        directions = torch.linalg.eigh(matrix[1:].T @ matrix[1:]).eigenvectors  # the longest last
-        self.projection.copy_(directions[:, -len(self.projection) :].T)
+        directions = torch.linalg.eigh(matrix[1:].T @ matrix[1:]).eigenvectors.T  # the longest last
+        signs = directions.gather(1, directions.abs().argmax(1, keepdim=True)).sign()  # else the last bits decide
+        self.projection.copy_((signs * directions)[-len(self.projection) :])
         self.weight[1:] = matrix[1:] @ self.projection.T
         return True
 

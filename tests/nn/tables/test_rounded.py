@@ -103,3 +103,11 @@ def test_it_starts_as_the_best_few_columns() -> None:
     assert best - 1e-3 < kept[8] <= best + 1e-6
     assert best - 0.02 < kept[4] < kept[8]  # a normal variable loses 1.2 % to 15 levels
     assert kept[8] < RoundedEmbedding(3000, D, 8, 4).fit_(matrix)  # of the same bytes
+
+
+def test_the_side_a_direction_points_to_is_not_left_to_the_last_bits() -> None:
+    """Both are the longest; of several processes, whose sums round otherwise, one would keep other numbers."""
+    table = RoundedEmbedding(60, D, 8)
+    table.fit_(torch.randn(60, D, generator=torch.Generator().manual_seed(3)))
+    largest = table.projection.abs().argmax(1, keepdim=True)
+    assert (table.projection.gather(1, largest) > 0).all()
