@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,8 @@ def exported(model: SessionRecommender, max_length: int, topk: int) -> torch.exp
     """The network in PyTorch's own operators, for histories of any length; arguments as of `build_program`."""
     # Recurrent layers are traced for one length; histories are then padded to the maximum.
     is_fixed = has_fixed_length(model, max_length)
+    model = deepcopy(model)
+    model.item_table.settle_()
     example = torch.ones(1, max_length if is_fixed else 2, dtype=torch.long)
     shapes = None if is_fixed else {"item_seq": {1: torch.export.Dim("length", min=2, max=max_length)}}
     was_fast = torch.backends.mha.get_fastpath_enabled()

@@ -19,9 +19,9 @@ from recbole_odrec.nn.whole_numbers import WholeNumbers
 class ItemTable(nn.Module, ABC):
     """Embeddings of the items [N, D], row 0 for padding, stored in any form.
 
-    Three abstract methods, everything else has a default (as `linear_operator`'s base class). What is stored is what is
-    in the state: parameters, and buffers such as codes. One of one's own is a class with frozen `Settings`, a line in
-    `nn.tables.TABLES` (or `table: module:Class`), and a graph in `bundle.tables`.
+    Three abstract methods, the others have defaults. What is stored is what is in the state, buffers such as codes too.
+    One of one's own: a class with frozen `Settings`, a line in `nn.tables.TABLES` (or `module:Class`), and a graph in
+    `bundle.tables`.
 
     Attributes:
         Settings: frozen dataclass of the table's keys (`parsing.key`).
@@ -42,12 +42,7 @@ class ItemTable(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def from_settings(cls, settings: Any, n_items: int, embedding_dim: int, std: float) -> ItemTable:
-        """An untrained table.
-
-        Args:
-            settings: of the class `Settings`.
-            n_items, embedding_dim: N and D.
-            std: standard deviation of the entries.
+        """An untrained table of N x D, its entries of this standard deviation; settings of the class `Settings`.
 
         Raises:
             ValueError: settings that no table of this size can have, with what would do.
@@ -131,6 +126,9 @@ class ItemTable(nn.Module, ABC):
     def to_matrix(self) -> Tensor:
         """The full table [N, D]: for tests and small tables, never needed to train or to score."""
         return self(torch.arange(self.n_items, device=next(iter(self.state_dict().values())).device))
+
+    def settle_(self) -> None:
+        """Stores what is rounded as it comes out: a runtime that divides in another way then rounds it to the same."""
 
     def frozen(self, dtype: torch.dtype | None = None) -> FrozenTable:
         """The table as it is now, without gradient, for scores of that precision."""

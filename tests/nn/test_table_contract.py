@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn import TABLES, DenseEmbedding, FrozenTable, ItemTable
 from recbole_odrec.nn.product import ScoreBuffer
+from recbole_odrec.nn.tables.rounded import RoundedEmbedding
 from recbole_odrec.parsing import NoSettings, parse
 
 N, D = 53, 12
@@ -283,3 +284,14 @@ def test_codes_need_a_teacher_of_their_own_width(table: ItemTable) -> None:
             table.check_teacher(5)
     else:
         table.check_teacher(5)
+
+
+def test_settled_it_is_the_same_table_and_rounds_to_itself(make: Make) -> None:
+    table = make(3)
+    before = table.to_matrix().detach()
+    table.settle_()
+    torch.testing.assert_close(table.to_matrix().detach(), before, rtol=1e-6, atol=1e-7)
+    if isinstance(table, RoundedEmbedding):
+        integers = table.integers(table.weight)
+        for other in (1 - 1e-5, 1 + 1e-5):  # as if another processor had divided
+            assert torch.equal(table.integers(table.weight * other), integers)

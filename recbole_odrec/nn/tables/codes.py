@@ -183,6 +183,11 @@ class ProductCodesEmbedding(ItemTable):
         step = self.scales().view(-1, 1, 1)
         return books + ((books / step).round() * step - books).detach()
 
+    @torch.no_grad()
+    def settle_(self) -> None:
+        """See `ItemTable`."""
+        self.codebooks.copy_(self.rounded_codebooks())
+
     def scales(self) -> Tensor:
         """What one step of each codebook's integers is worth: [M]."""
         largest = self.codebooks.detach().abs().amax((1, 2))

@@ -137,6 +137,14 @@ class RoundedEmbedding(ItemTable):
         most = 2 ** (self.bits - 1) - 1
         return (weight.detach() / (self.steps() if steps is None else steps)).round().clamp(-most, most)
 
+    @torch.no_grad()
+    def settle_(self) -> None:
+        """See `ItemTable`: whole multiples of steps that no longer depend on them."""
+        steps = self.steps()
+        self.weight.copy_(self.integers(self.weight) * steps)
+        self.projection.copy_(self.rounded_projection())
+        self.held_steps = steps
+
     def follow(self, latent: Tensor) -> None:
         """From now on a table [N, C] gets the gradient of the rows before the projection."""
         self.followed = FollowedTable(latent)
