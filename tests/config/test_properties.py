@@ -77,10 +77,10 @@ def test_a_recipe_is_of_use_on_any_data_set(recipe: str) -> None:
 def test_a_recipe_may_go_out_from_another() -> None:
     general, fast = recipe_properties("general"), recipe_properties("fast")
     assert (fast["epochs"], fast["table"], "recipe" in fast) == (2, general["table"], False)
-    own = {"epochs": 4, "learning_rate": 0.005, "learning_rate_decay": "linear"}
+    own = {"epochs": 8, "stopping_step": 1}
     assert fast["every_teacher"] == {**general["every_teacher"], **own} != general["every_teacher"]
     teacher = make_config("SASRecTeacher", "ml-100k", arguments=["--recipe=fast"])
-    assert (teacher["recipe"], teacher["epochs"], teacher["normalize_items"]) == ("fast", 4, True)
+    assert (teacher["recipe"], teacher["epochs"], teacher["normalize_items"]) == ("fast", 8, True)
 
 
 def test_a_data_sets_file_is_of_use_for_another(tmp_path: Path) -> None:
