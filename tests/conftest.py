@@ -12,8 +12,8 @@ import recbole
 import torch
 from hypothesis import settings
 from recbole.config import Config
+from selection import pytest_collection_modifyitems, pytest_runtest_protocol  # noqa: F401  # pytest's hooks
 from torch.utils.tensorboard import SummaryWriter
-from which_tests import pytest_collection_modifyitems, pytest_runtest_protocol  # noqa: F401  # pytest's hooks
 
 import recbole_odrec  # noqa: F401  # registers with RecBole
 from recbole_odrec.config import make_config

@@ -24,6 +24,11 @@ def follower_bytes(n_items: int) -> int:
     return 1 + (2 if n_items <= 2**16 else 3 if n_items <= 2**24 else 4)
 
 
+def bytes_of_followers(n_items: int, n_followers: int) -> int:
+    """Bytes that so many followers of every item take beside its table, and in the table's rate."""
+    return n_items * n_followers * follower_bytes(n_items)
+
+
 class FollowerScores(nn.Module):
     """What the followers of a session's last items get on top of their own scores:
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recbole_odrec.errors import UserError
 from recbole_odrec.nn import TABLES
-from recbole_odrec.nn.followers import follower_bytes
+from recbole_odrec.nn.followers import bytes_of_followers
 from recbole_odrec.nn.whole_numbers import WholeNumbers, numbers_of
 from recbole_odrec.parsing import require
 from recbole_odrec.trainer import checkpoint
@@ -59,7 +59,7 @@ def rate_of_checkpoint(config: Config, student: Any) -> float | None:
     if n_numbers == numbers.stored.shape[1] or n_bytes is None:
         return None
     dense = 4 * table.n_items * table.embedding_dim
-    beside = table.n_items * config["n_followers"] * follower_bytes(table.n_items)
+    beside = bytes_of_followers(table.n_items, config["n_followers"])
     return dense / (n_bytes + beside)
 
 

@@ -209,6 +209,15 @@ def test_codes_of_many_items_are_looked_up_two_at_a_time(
     assert_equal_top(run, parts, sessions(3, batch=1)[:, :1], 80, exclude_seen=True)
 
 
+def assert_in_order_of_ids(model: onnx.ModelProto, lifted: torch.Tensor) -> None:
+    """Of 70,000 items two scores alone: some are lifted above or below the others, and either come by their ids."""
+    ids, _ = open_session(model.SerializeToString()).run(None, {"item_seq": sessions().numpy()})
+    others = np.delete(np.arange(1, 70_000), lifted.numpy() - 1)
+    best = [np.concatenate([np.sort(lifted.numpy()), others])[:K], np.concatenate([others, lifted.numpy()])[:K]]
+    for row in ids:
+        assert any(np.array_equal(row, wanted) for wanted in best)
+
+
 def test_equal_codes_of_many_items_come_in_the_order_of_ids() -> None:
     table, encoder = ProductCodesEmbedding(70_000, D, 4), SelfAttentionEncoder(D, L).eval()
     table.codes.fill_(0)
@@ -216,12 +225,7 @@ def test_equal_codes_of_many_items_come_in_the_order_of_ids() -> None:
         lifted = torch.arange(69_999, 0, -7777)[:count]
         table.codes[:] = 0
         table.codes[lifted, 1] = 1
-        model = build_session_model(table, encoder, LastStateReadout(), K)
-        ids, _ = open_session(model.SerializeToString()).run(None, {"item_seq": sessions().numpy()})
-        others = np.delete(np.arange(1, 70_000), lifted.numpy() - 1)
-        best = [np.concatenate([np.sort(lifted.numpy()), others])[:K], np.concatenate([others, lifted.numpy()])[:K]]
-        for row in ids:
-            assert any(np.array_equal(row, wanted) for wanted in best)
+        assert_in_order_of_ids(build_session_model(table, encoder, LastStateReadout(), K), lifted)
 
 
 @pytest.mark.parametrize(
@@ -301,12 +305,7 @@ def test_equal_rows_of_many_items_come_in_the_order_of_ids(bits: int) -> None:
         with torch.no_grad():
             table.weight[:] = torch.tensor([1.0, -1.0, 1.0, 0.0, 0.5, 1.0])
             table.weight[lifted, 0] = 2.0
-        model = build_session_model(table, encoder, LastStateReadout(), K)
-        ids, _ = open_session(model.SerializeToString()).run(None, {"item_seq": sessions().numpy()})
-        others = np.delete(np.arange(1, 70_000), lifted.numpy() - 1)
-        best = [np.concatenate([np.sort(lifted.numpy()), others])[:K], np.concatenate([others, lifted.numpy()])[:K]]
-        for row in ids:
-            assert any(np.array_equal(row, wanted) for wanted in best)
+        assert_in_order_of_ids(build_session_model(table, encoder, LastStateReadout(), K), lifted)
 
 
 def test_ids_of_many_items_take_a_byte_more(monkeypatch: pytest.MonkeyPatch) -> None:

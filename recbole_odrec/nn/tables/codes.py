@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_odrec.errors import InfeasibleRateError, UserError
-from recbole_odrec.nn.followers import follower_bytes
+from recbole_odrec.nn.followers import bytes_of_followers
 from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.nn.table import ItemTable
 from recbole_odrec.nn.tables.codes_fit import ENTRIES, ITEM_BLOCK, cluster, nearest
@@ -78,7 +78,7 @@ class ProductCodesEmbedding(ItemTable):
         cls, settings: CodesSettings, n_items: int, embedding_dim: int, std: float
     ) -> ProductCodesEmbedding:
         """See `ItemTable`."""
-        beside = n_items * settings.n_followers * follower_bytes(n_items)
+        beside = bytes_of_followers(n_items, settings.n_followers)
         table = cls.from_compression_rate(n_items, embedding_dim, settings.compression_rate, beside, std=std)
         table.move_codes_every = settings.move_codes_every
         return table

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_odrec.errors import InfeasibleRateError
-from recbole_odrec.nn.followers import follower_bytes
+from recbole_odrec.nn.followers import bytes_of_followers
 from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.nn.table import ItemTable
 from recbole_odrec.parsing import key, require
@@ -69,7 +69,7 @@ class HashedEmbedding(ItemTable):
             InfeasibleRateError: fewer rows cannot tell the items apart.
         """
         rate, has_quotients = settings.compression_rate, settings.hashing == "quotient_remainder"
-        beside = n_items * settings.n_followers * follower_bytes(n_items)
+        beside = bytes_of_followers(n_items, settings.n_followers)
 
         def rate_of(n_remainders: int) -> float:
             n_rows = n_remainders + has_quotients * ceil(n_items / n_remainders)

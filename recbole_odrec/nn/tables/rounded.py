@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_odrec.errors import InfeasibleRateError
-from recbole_odrec.nn.followers import follower_bytes
+from recbole_odrec.nn.followers import bytes_of_followers
 from recbole_odrec.nn.product import ScoreBuffer, product
 from recbole_odrec.nn.table import ItemTable
 from recbole_odrec.nn.tables.followed import FollowedTable
@@ -78,7 +78,7 @@ class RoundedEmbedding(ItemTable):
             InfeasibleRateError: not even one byte an item reaches it.
         """
         rate, bits, fewest = settings.compression_rate, settings.bits, 8 // settings.bits
-        beside = n_items * settings.n_followers * follower_bytes(n_items)
+        beside = bytes_of_followers(n_items, settings.n_followers)
 
         def rate_of(n_columns: int) -> float:
             return 4 * n_items * embedding_dim / (_n_bytes(n_items, n_columns, embedding_dim, bits) + beside)
